@@ -1,0 +1,212 @@
+"""Actions: the `@action` decorator, and the table of a class's actions by declared name.
+
+Other agents can reach what is in the table and nothing else. `agency.turn` looks actions up here;
+`agency.help` describes them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NotRequired, TypeVar, cast, overload
+
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
+from agency.errors import InvalidAction, InvalidArguments
+from agency.help import Description, parameters_of
+
+__all__ = ["ActionSpec", "ActionTable", "action"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SPECIAL_ACTIONS: Final = frozenset({"help", "response", "error"})
+"""On every agent by default, and left out of what `help` shows."""
+
+CALLBACKS: Final = (
+    "after_add",
+    "before_remove",
+    "before_action",
+    "after_action",
+    "request_permission",
+)
+"""What the framework calls on an agent; each may be `async`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """What `@action` was told about a method."""
+
+    name: str | None
+    help: Any
+    access_policy: AccessPolicy
+
+
+@overload
+def action(function: Function, /) -> Function: ...
+@overload
+def action(
+    *, name: str | None = None, help: Any = None, access_policy: AccessPolicy = ACCESS_PERMITTED
+) -> Callable[[Function], Function]: ...
+def action(
+    function: Function | None = None,
+    /,
+    *,
+    name: str | None = None,
+    help: Any = None,  # the seeds' name for it
+    access_policy: AccessPolicy = ACCESS_PERMITTED,
+) -> Function | Callable[[Function], Function]:
+    """Make a method an action: something that other agents can invoke.
+
+    The method may be `def`, `async def`, or a generator of either kind, which sends each value as
+    it is produced. A method that overrides an action without being marked again keeps the
+    declaration of the one it overrides.
+
+    Args:
+        function: the method, when the decorator is written without parentheses.
+        name: what others call it; the method's name by default.
+        help: replaces the generated help object entirely; any JSON value.
+        access_policy: who may invoke it.
+
+    Raises:
+        InvalidAction: not used on a function, or an argument is not of the kind described here.
+    """
+    if name is not None and (type(name) is not str or not name):
+        raise InvalidAction(f"@action: name is a string that is not empty, not {name!r}")
+    try:
+        policy = AccessPolicy(access_policy)
+    except ValueError:
+        raise InvalidAction(
+            f"@action: access_policy is ACCESS_PERMITTED, ACCESS_DENIED or ACCESS_REQUESTED, not {access_policy!r}"
+        ) from None
+    declaration = _Declaration(name, help, policy)
+
+    def mark(method: Function) -> Function:
+        if not inspect.isfunction(method):
+            raise InvalidAction(f"@action marks methods defined with def, not {method!r}")
+        method.__agency_action__ = declaration  # type: ignore[attr-defined]
+        return method
+
+    return mark if function is None else mark(function)
+
+
+class ActionSpec:
+    """One action of one class: how it is called, who may, and what it says of itself."""
+
+    def __init__(self, owner: type, method: Callable[..., Any], declaration: _Declaration) -> None:
+        self.name: str = declaration.name or method.__name__
+        self.method_name: str = method.__name__
+        self.access_policy = declaration.access_policy
+        self.help_override = declaration.help
+        self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+        self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+        try:
+            self._parameters, self._takes_others = parameters_of(method)
+            self.description = Description(
+                method, self._parameters, takes_others=self._takes_others
+            )
+            self._arguments = self._validator()
+        except (TypeError, PydanticSchemaGenerationError) as error:
+            raise InvalidAction(
+                f"{owner.__qualname__}.{method.__name__} cannot be an action: {error}"
+            ) from error
+
+    def check_arguments(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments, converted to the types of the signature, to be passed by name.
+
+        Raises:
+            InvalidArguments: which argument does not fit, and why.
+        """
+        if not args and not self._parameters:
+            return args
+        try:
+            return self._arguments.validate_python(args)
+        except ValidationError as error:
+            reasons = "; ".join(
+                f'argument "{".".join(str(step) for step in one["loc"])}": {one["msg"][0].lower()}{one["msg"][1:]}'
+                for one in error.errors(
+                    include_url=False, include_context=False, include_input=False
+                )
+            )
+            raise InvalidArguments(f'"{self.name}" cannot be called like this: {reasons}') from None
+
+    def _validator(self) -> TypeAdapter[dict[str, Any]]:
+        """A validator that keeps what it was not given out of its result, so that Python's own
+        defaults apply.
+        """
+        fields: dict[str, Any] = {}
+        for parameter in self._parameters:
+            annotation = (
+                Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+            )
+            fields[parameter.name] = annotation if parameter.required else NotRequired[annotation]
+        shape = cast("Any", TypedDict)(self.name, fields)  # its fields are known at run time only
+        shape.__pydantic_config__ = ConfigDict(
+            extra="allow" if self._takes_others else "forbid", arbitrary_types_allowed=True
+        )
+        return TypeAdapter(shape)
+
+
+class ActionTable:
+    """The actions of one class by declared name."""
+
+    def __init__(self, agent_class: type) -> None:
+        self._specs: dict[str, ActionSpec] = {}
+        for method, declaration in _declared(agent_class):
+            spec = ActionSpec(agent_class, method, declaration)
+            twin = self._specs.get(spec.name)
+            if twin is not None:
+                raise InvalidAction(
+                    f"{agent_class.__qualname__}.{spec.method_name} and .{twin.method_name} "
+                    f'are both the action "{spec.name}"'
+                )
+            self._specs[spec.name] = spec
+        self.get = self._specs.get
+        """The action of that name, or None."""
+        self.needs_event_loop = any(spec.is_async for spec in self._specs.values()) or any(
+            inspect.iscoroutinefunction(getattr(agent_class, name, None)) for name in CALLBACKS
+        )
+        """Whether any action or callback is `async`."""
+
+    @classmethod
+    def of(cls, agent_class: type) -> ActionTable:
+        """The table of a class; built once and kept with the class.
+
+        Raises:
+            InvalidAction: two actions have one name, or one cannot be called by name.
+        """
+        table = vars(agent_class).get("_action_table")
+        if not isinstance(table, cls):
+            table = cls(agent_class)
+            agent_class._action_table = table  # type: ignore[attr-defined]  # any class may have one
+        return table
+
+    def shown(self, action_name: str | None = None) -> list[ActionSpec]:
+        """The actions that `help` speaks of: not the special ones, unless named, and none that
+        nobody may invoke.
+        """
+        return [
+            spec
+            for spec in self._specs.values()
+            if spec.access_policy is not ACCESS_DENIED
+            and (spec.name == action_name if action_name else spec.name not in SPECIAL_ACTIONS)
+        ]
+
+
+def _declared(agent_class: type) -> list[tuple[Callable[..., Any], _Declaration]]:
+    """Every action method of a class in the order of definition, bases first, each as the class
+    itself has it.
+    """
+    names: dict[str, _Declaration] = {}
+    for owner in reversed(agent_class.__mro__):
+        for name, member in vars(owner).items():
+            declaration = getattr(member, "__agency_action__", None)
+            if declaration is not None:
+                names[name] = declaration
+    return [
+        (member, declaration)
+        for name, declaration in names.items()
+        if inspect.isfunction(member := getattr(agent_class, name))
+    ]

@@ -1,0 +1,347 @@
+"""The agent: everything that takes part in a space, whether a model, a program or a person.
+
+Above: spaces build agents and give them a home (`agency.resident`), which moves their messages.
+Below: the message (`agency.schema`), actions and their table (`agency.actions`). What a message
+makes an agent do is decided in `agency.turn`; nothing here starts a thread or waits, except for
+what `request` and `stream` ask of the home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Protocol, cast
+
+from agency.actions import ActionSpec, ActionTable, action
+from agency.envelope import Envelope
+from agency.errors import InvalidMessage, NotInSpace
+from agency.proxy import Proxy
+from agency.schema import BROADCAST, Message, check_agent_id, freeze
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "Agent",
+    "Handling",
+    "Home",
+    "current_message",
+    "handling",
+]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT: Final = 30.0
+"""Seconds that a request waits unless it says otherwise."""
+
+
+@dataclass(slots=True)
+class Handling:
+    """A turn in progress: which agent handles which message, and who would wait if the action asked
+    somebody.
+    """
+
+    agent: Agent
+    envelope: Envelope
+    waiter: int | asyncio.Task[Any]
+    """The thread (its identifier) or the task that runs the action."""
+
+    def is_here(self) -> bool:
+        """Whether the current thread or task is the one that runs the action, not something that it
+        started.
+        """
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        return self.waiter is task if task is not None else self.waiter == threading.get_ident()
+
+
+handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=None)
+"""The turn that the current thread or task belongs to. Set by runners."""
+
+
+class Home(Protocol):
+    """What an agent needs of the place it lives in; `agency.resident.Resident` is the one that
+    spaces use.
+    """
+
+    def send(self, message: Message) -> None: ...
+    def request(self, message: Message, timeout: float | None) -> Any: ...
+    async def arequest(self, message: Message, timeout: float | None) -> Any: ...
+    def stream(self, message: Message, timeout: float | None) -> Iterator[Any]: ...
+    def astream(self, message: Message, timeout: float | None) -> AsyncIterator[Any]: ...
+
+
+class Agent:
+    """Base class of agents: give it actions, add it to a space.
+
+    An agent handles one message at a time, in the order of arrival, unless it is given a higher
+    `concurrency`. Actions and callbacks may be `def` (run on a thread) or `async def` (run on an
+    event loop that is the agent's own), so that one agent's blocking never delays another's.
+
+    Args:
+        id: how others address the agent; unique in its space.
+        receive_own_broadcasts: whether what the agent sends to `*` reaches itself too.
+        concurrency: how many messages the agent may handle at once. With more than one, order is
+            not kept.
+        permission_timeout: seconds that `request_permission` may take; no answer by then is a
+            refusal.
+
+    Raises:
+        InvalidAgentId: see `agency.schema.check_agent_id`.
+        InvalidAction: a method marked with `@action` cannot be one.
+        ValueError: `concurrency` is below 1.
+    """
+
+    def __init__(
+        self,
+        id: str,  # the seeds' name for it
+        receive_own_broadcasts: bool = True,  # positional in the seeds
+        *,
+        concurrency: int = 1,
+        permission_timeout: float = 120.0,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency is at least 1, not {concurrency}")
+        self._id = check_agent_id(id)
+        self._receive_own_broadcasts = receive_own_broadcasts
+        self._concurrency = concurrency
+        self._permission_timeout = permission_timeout
+        self._actions = ActionTable.of(type(self))
+        self._home: Home | None = None
+
+    # Identity
+
+    @property
+    def id(self) -> str:
+        """How others address this agent."""
+        return self._id
+
+    @property
+    def _current_message(self) -> dict[str, Any] | None:
+        """The whole message that this agent is handling in the current thread or task; None outside
+        of an action.
+        """
+        turn = handling.get()
+        return (
+            cast("dict[str, Any]", turn.envelope.message)
+            if turn is not None and turn.agent is self
+            else None
+        )
+
+    # Speaking
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; `from` is filled in. The dict is not modified and may be used again.
+
+        Returns when the space has accepted the message, which is not when it has been handled. A
+        receiver that does not exist is no error: the message is counted among the space's dead
+        letters.
+
+        Raises:
+            TypeError: not a dict.
+            InvalidMessage: breaks the schema; nothing was sent.
+            NotAccepted: the space could not take it; nothing was sent.
+            NotInSpace: the agent has not been added to a space, or has left it.
+        """
+        self._require_home().send(self._own(message))
+
+    def request(self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT) -> Any:
+        """Send a message and wait for the value that the action returns; None is a value here.
+
+        The answer does not pass through the mailbox, so an action may wait for another agent while
+        its own agent is serial. The answer counts only if it comes from the agent that was asked.
+
+        Args:
+            message: as for `send`, to one agent.
+            timeout: seconds to wait; None waits for as long as both agents live.
+
+        Raises:
+            ActionError: the action raised, was refused, does not exist, or cannot be called like
+                this (subclasses).
+            AgentNotFound: nobody has this id.
+            DeadlockError: the agent asked is waiting for this one.
+            RequestTimeout: no answer in time; a `TimeoutError`.
+            OutcomeUnknown: the agent or the link died.
+            InvalidMessage: breaks the schema, or is a broadcast.
+        """
+        return self._require_home().request(self._own_to_one(message), timeout)
+
+    async def arequest(
+        self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
+    ) -> Any:
+        """`request` for async code: waits without blocking the event loop. The same guarantees and
+        errors.
+        """
+        return await self._require_home().arequest(self._own_to_one(message), timeout)
+
+    def stream(
+        self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
+    ) -> Iterator[Any]:
+        """Send a message and yield each value that the generator action produces, as it is
+        produced.
+
+        The message is checked at once and sent when the first value is asked for. Leaving the
+        iterator early tells the producer to stop. An action that returns a value instead of
+        producing several yields that one.
+
+        Args:
+            message: as for `send`, to one agent.
+            timeout: seconds to wait for each value.
+
+        Raises:
+            The errors of `request`, the first time a value is awaited that does not come.
+        """
+        return self._require_home().stream(self._own_to_one(message), timeout)
+
+    def astream(
+        self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
+    ) -> AsyncIterator[Any]:
+        """`stream` for async code."""
+        return self._require_home().astream(self._own_to_one(message), timeout)
+
+    def proxy(self, agent_id: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> Proxy:
+        """Another agent as an object: `calc = agent.proxy("calc"); calc.add(a=1, b=2)` is a
+        request.
+        """
+        return Proxy(self, check_agent_id(agent_id), timeout)
+
+    # Special actions
+
+    @action
+    def help(
+        self, action_name: str | None = None, format: Literal["help", "json_schema"] = "help"
+    ) -> dict[str, Any]:
+        """Describe the actions of this agent.
+
+        Args:
+            action_name: Describe only this action
+            format: "help", or "json_schema" for what language models and MCP take
+
+        Returns:
+            dict: An object with one entry for each action
+        """
+        return {spec.name: _describe(spec, format) for spec in self._actions.shown(action_name)}
+
+    @action
+    def response(self, data: Any = None, original_message_id: str | None = None) -> None:
+        """Receive the value of an action that this agent invoked with `send`. Override it to use
+        the value.
+
+        Args:
+            data: What the action returned
+            original_message_id: The id of the message that invoked it
+        """
+        logger.debug('"%s" got a response to %r', self._id, original_message_id)
+
+    @action
+    def error(self, error: str = "", original_message_id: str | None = None) -> None:
+        """Receive the error of an action that this agent invoked with `send`. Override it to act on
+        it.
+
+        Args:
+            error: What went wrong
+            original_message_id: The id of the message that invoked it
+        """
+        logger.warning(
+            '"%s" got an error in answer to %r: %s', self._id, original_message_id, error
+        )
+
+    # Callbacks
+
+    def after_add(self) -> Any:
+        """Called once after the agent was added: it may send and request; its mailbox is open but
+        waits until this returns.
+
+        May be `async`. If it raises, `add` raises `StartFailed` and the agent is not in the space.
+        """
+
+    def before_remove(self) -> Any:
+        """Called once before the agent leaves its space, when it takes no more messages but may
+        still send.
+
+        Called after the action that is running, unless that takes longer than the space's grace.
+        May be `async`. What it raises is logged.
+        """
+
+    def before_action(self, message: dict[str, Any]) -> Any:
+        """Called before each permitted action, on the agent's thread or loop. May be `async`; may
+        leave out the argument.
+
+        If it raises, neither the action nor `after_action` runs and the sender gets the error.
+        """
+
+    def after_action(
+        self, message: dict[str, Any], return_value: Any, error: BaseException | None
+    ) -> Any:
+        """Called after each action that ran, also if it raised. May be `async`. What it raises
+        itself is logged.
+        """
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        """Decide about a call of an action with `ACCESS_REQUESTED`. Only `True` permits.
+
+        Runs beside the agent's other actions, one call a message; may block or be `async`. The
+        message is a copy: what runs is exactly what was proposed. An exception, any other value, or
+        no answer within `permission_timeout` is a refusal, and so is this default.
+        """
+        logger.warning(
+            '"%s" has no request_permission, so its actions on request are refused', self._id
+        )
+        return False
+
+    # For the framework
+
+    # Worked out once a class, so that no message has to ask.
+    _has_before_action: ClassVar[bool] = False
+    _before_action_takes_message: ClassVar[bool] = True
+    _has_after_action: ClassVar[bool] = False
+    _inline_methods: ClassVar[frozenset[str]] = frozenset({"help", "response", "error"})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._has_before_action = cls.before_action is not Agent.before_action
+        cls._before_action_takes_message = len(inspect.signature(cls.before_action).parameters) > 1
+        cls._has_after_action = cls.after_action is not Agent.after_action
+        cls._inline_methods = frozenset(
+            name for name in Agent._inline_methods if getattr(cls, name) is getattr(Agent, name)
+        )
+
+    def _require_home(self) -> Home:
+        if self._home is None:
+            raise NotInSpace(f'"{self._id}" is not in a space; add it to one first')
+        return self._home
+
+    def _own(self, message: dict[str, Any]) -> Message:
+        own = freeze(message)
+        if own.setdefault("from", self._id) != self._id:
+            raise InvalidMessage(
+                f'from: "{own["from"]}" is not the sender; leave it out, or write "{self._id}"'
+            )
+        return own
+
+    def _own_to_one(self, message: dict[str, Any]) -> Message:
+        own = self._own(message)
+        if own["to"] == BROADCAST:
+            raise InvalidMessage(
+                'to: a request is to one agent; "*" has no single answer, use send'
+            )
+        return own
+
+
+def current_message() -> dict[str, Any] | None:
+    """The message being handled in the current thread or task, by whichever agent; None outside of
+    an action.
+    """
+    turn = handling.get()
+    return None if turn is None else cast("dict[str, Any]", turn.envelope.message)
+
+
+def _describe(spec: ActionSpec, form: str) -> Any:
+    if form == "json_schema":
+        return spec.description.json_schema
+    return spec.description.help if spec.help_override is None else spec.help_override

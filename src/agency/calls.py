@@ -1,0 +1,169 @@
+"""Open calls: who waits for which answer.
+
+One place knows correlation. The door of an agent's mailbox (`agency.resident`) offers each arriving
+answer here first, so an action that waits for an answer is not blocked by its own serial agent.
+Threads wait on a lock, tasks on a future; a call is settled at most once, from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+from agency.envelope import Envelope, Kind
+from agency.errors import Failure, RequestError, RequestTimeout
+
+__all__ = ["AsyncCall", "OpenCalls", "ThreadCall"]
+
+_NOTHING: Final = object()
+
+
+class ThreadCall:
+    """A call that a thread waits for. Holds arrived answers until they are taken."""
+
+    __slots__ = ("_arrived", "_wake", "message_id", "responder")
+
+    def __init__(self, responder: str, message_id: str | None) -> None:
+        self.responder = responder
+        """The only agent whose answers count."""
+        self.message_id = message_id
+        """The `id` that the asking message carries, if any."""
+        self._arrived: deque[Envelope | RequestError] = deque()
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def put(self, arrived: Envelope | RequestError) -> None:
+        """Hand over an answer, a part, or an error. Never blocks."""
+        self._arrived.append(arrived)
+        # One waiter, one who releases: the lock is only ever released when it is held.
+        if self._wake.locked():
+            try:
+                self._wake.release()
+            except RuntimeError:  # another answer released it between the two lines
+                pass
+
+    def take(self, timeout: float | None) -> Envelope:
+        """Wait for the next answer.
+
+        Raises:
+            RequestTimeout: nothing arrived within `timeout` seconds.
+            RequestError: the error that was put.
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        while not self._arrived:
+            remaining = -1 if limit is None else max(0.0, limit - time.monotonic())
+            if not self._wake.acquire(timeout=remaining) and not self._arrived:
+                raise RequestTimeout(f'no answer from "{self.responder}" within {timeout} seconds')
+        return _opened(self._arrived.popleft())
+
+
+class AsyncCall:
+    """A call that a task waits for. `put` may come from any thread; the rest belongs to the task's
+    event loop.
+    """
+
+    def __init__(self, responder: str, message_id: str | None) -> None:
+        self.responder = responder
+        self.message_id = message_id
+        self._loop = asyncio.get_running_loop()
+        self._arrived: asyncio.Queue[Envelope | RequestError] = asyncio.Queue()
+
+    def put(self, arrived: Envelope | RequestError) -> None:
+        """Hand over an answer, a part, or an error. Never blocks."""
+        try:
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, arrived)
+        except RuntimeError:
+            pass  # the loop was closed, and the waiting task with it
+
+    async def take(self, timeout: float | None) -> Envelope:
+        """Wait for the next answer. Raises what `ThreadCall.take` raises."""
+        try:
+            async with asyncio.timeout(timeout):
+                return _opened(await self._arrived.get())
+        except TimeoutError:
+            raise RequestTimeout(
+                f'no answer from "{self.responder}" within {timeout} seconds'
+            ) from None
+
+
+Call = ThreadCall | AsyncCall
+
+
+class OpenCalls:
+    """The open calls of one agent, by the id of the envelope that asked."""
+
+    __slots__ = ("_calls", "_closed")
+
+    def __init__(self) -> None:
+        self._calls: dict[str, Call] = {}
+        self._closed: RequestError | None = None
+
+    def open(self, envelope_id: str, call: Call) -> None:
+        """Expect an answer. To be done before the question is sent."""
+        self._calls[envelope_id] = call
+        if self._closed is not None:
+            call.put(self._closed)
+
+    def close(self, envelope_id: str) -> None:
+        """Expect no more answers; one that still comes is late."""
+        self._calls.pop(envelope_id, None)
+
+    def offer(self, envelope: Envelope) -> bool:
+        """Give an arriving envelope to the call it answers; False if none is open that it may
+        answer.
+
+        An answer counts only if it comes from the agent that was asked. A member that knows only
+        the seeds' messages cannot set a correlation id; its `response` or `error` is matched by
+        `original_message_id`.
+        """
+        if envelope.correlation_id is not None:
+            call = self._calls.get(envelope.correlation_id)
+        else:
+            call = self._asked_under(envelope)
+        if call is None or call.responder != envelope.message["from"]:
+            return False
+        call.put(envelope)
+        return True
+
+    def fail_all(self, error: RequestError) -> None:
+        """End every open call, and every later one, with this error."""
+        self._closed = error
+        for call in list(self._calls.values()):
+            call.put(error)
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def _asked_under(self, envelope: Envelope) -> Call | None:
+        action = envelope.message["action"]
+        if action["name"] not in {"response", "error"}:
+            return None
+        original = action.get("args", {}).get("original_message_id")
+        if original is None:
+            return None
+        sender = envelope.message["from"]
+        candidates = (call for call in list(self._calls.values()) if call.responder == sender)
+        return next((call for call in candidates if call.message_id == original), None)
+
+
+def _opened(arrived: Envelope | RequestError) -> Envelope:
+    """The envelope, if it brings a value; raises the failure that it brings otherwise."""
+    if isinstance(arrived, RequestError):
+        raise arrived
+    action = arrived.message["action"]
+    if action["name"] == "error":
+        raise Failure.read(arrived.failure).exception(str(action.get("args", {}).get("error", "")))
+    return arrived
+
+
+def ends(envelope: Envelope) -> bool:
+    """Whether no further answers follow this one."""
+    return envelope.kind is not Kind.PART
+
+
+def value_of(envelope: Envelope) -> Any:
+    """The value that a `response` brings."""
+    return envelope.message["action"].get("args", {}).get("data")

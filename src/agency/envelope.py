@@ -1,0 +1,144 @@
+"""The envelope: everything that the framework needs besides the message, kept outside of it.
+
+Agents see the seeds' dict exactly; identity, correlation, deadline, call chain and trace travel
+around it. A transport carries an envelope as it likes (AMQP: properties and headers,
+`docs/wire-format.md`). Above: `agency.turn` decides by it. Below: `agency.schema`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from agency.errors import Failure
+from agency.schema import Message
+
+__all__ = ["HOP_LIMIT", "Envelope", "Kind", "Receipt", "answer", "new_envelope_id"]
+
+HOP_LIMIT: Final = 256
+"""How many messages may cause each other in a row before the last is dropped as a loop that nobody
+ends.
+"""
+
+
+class Kind(StrEnum):
+    """What the sender of an envelope waits for, or which wait it serves."""
+
+    TELL = "tell"
+    """Nobody waits."""
+    REQUEST = "request"
+    """The sender waits for one answer."""
+    STREAM = "stream"
+    """The sender waits for parts, then for the end."""
+    PART = "part"
+    """One part of a stream."""
+    ANSWER = "answer"
+    """Ends a request or a stream, well or with a failure."""
+    CANCEL = "cancel"
+    """The one who asked for a stream no longer wants it."""
+
+
+class Receipt:
+    """What a transport wants to know of a message it handed over. This one wants to know nothing.
+
+    The runner calls `started` right before the agent begins with the message and `settled` when all
+    that the message causes here has been done, its answer sent. Both are called at most once, in
+    this order, from any thread, and must not block or raise. A message that is dropped unstarted is
+    only `settled`.
+    """
+
+    __slots__ = ()
+
+    def started(self) -> None:
+        """The agent begins with the message."""
+
+    def settled(self) -> None:
+        """The message needs no one's attention any more."""
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A message on its way. Built by the sender's side, read by the receiver's; never shown to
+    agents.
+    """
+
+    message: Message
+    """The receiver's own copy; `from` is always there."""
+    id: str
+    """Unique in the world: the sender's incarnation, a dot, and a number that grows by one a
+    message.
+    """
+    kind: Kind = Kind.TELL
+    correlation_id: str | None = None
+    """The `id` of the envelope that this one answers."""
+    failure: Failure | None = None
+    """Why the action did not return, if this carries an `error`."""
+    chain: tuple[str, ...] = ()
+    """The ids of the agents that wait for this one to be answered, outermost first."""
+    hops: int = 0
+    """How many messages caused each other up to this one."""
+    deadline: float | None = None
+    """When the sender stops waiting, in seconds of `time.monotonic` of this host."""
+    trace: str | None = None
+    """A W3C `traceparent`, handed on unchanged from message to message."""
+    redelivered: bool = False
+    """The transport may have delivered this message before."""
+    receipt: Receipt | None = None
+    """How to tell the transport what became of the message. Not sent."""
+
+    @property
+    def wants_answer(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return self.kind is Kind.REQUEST or self.kind is Kind.STREAM
+
+    def expired(self) -> bool:
+        """Whether the sender has stopped waiting."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+
+def new_envelope_id() -> Callable[[], str]:
+    """Return a source of envelope ids for one incarnation of one agent: 128 random bits, then a
+    running number.
+    """
+    incarnation = os.urandom(16).hex()
+    numbers = itertools.count(1)
+    return lambda: f"{incarnation}.{next(numbers)}"
+
+
+def answer(
+    envelope: Envelope,
+    envelope_id: str,
+    sender: str,
+    *,
+    value: Any = None,
+    error: str | None = None,
+    failure: Failure | None = None,
+    kind: Kind = Kind.ANSWER,
+) -> Envelope:
+    """The envelope that answers another: a `response` with the value, or an `error` if one is
+    given.
+
+    The sender of the original may be nobody's waiting call; then its `response` or `error` action
+    gets the message.
+    """
+    original = envelope.message
+    args: dict[str, Any] = {"data": value} if error is None else {"error": error}
+    args["original_message_id"] = original.get("id")
+    return Envelope(
+        message={
+            "from": sender,
+            "to": original["from"],
+            "action": {"name": "response" if error is None else "error", "args": args},
+        },
+        id=envelope_id,
+        kind=kind if envelope.wants_answer else Kind.TELL,
+        correlation_id=envelope.id,
+        failure=failure,
+        hops=envelope.hops + 1,
+        trace=envelope.trace,
+    )

@@ -1,0 +1,283 @@
+"""A resident: one agent at home in this process, with its door, its mailbox and its open calls.
+
+Everything that is for the agent comes through `deliver`, on any thread; everything that it says
+goes out through the space it lives in. Above: spaces, which find the resident a message is for.
+Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits for which answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
+
+from agency.agent import Agent, handling
+from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
+from agency.deadletters import Reason
+from agency.envelope import HOP_LIMIT, Envelope, Kind, answer, new_envelope_id
+from agency.errors import AgencyError, Failure, OutcomeUnknown, RequestError, RequestTimeout
+from agency.runners import runner_for
+from agency.schema import Message
+from agency.threads import Crew
+
+__all__ = ["Place", "Resident"]
+
+logger = logging.getLogger(__name__)
+
+
+class Place(Protocol):
+    """What a resident needs of its space."""
+
+    def route(self, envelope: Envelope) -> None: ...
+    def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None: ...
+
+
+class Resident:
+    """One agent at home. Implements `agency.agent.Home` for the agent and `agency.runners.Work` for
+    its runner.
+    """
+
+    __slots__ = ("_calls", "_gone", "_place", "_runner", "_streams", "agent", "new_id")
+
+    def __init__(self, agent: Agent, place: Place, crew: Crew) -> None:
+        self.agent = agent
+        self.new_id: Callable[[], str] = new_envelope_id()
+        self._place = place
+        self._calls = OpenCalls()
+        self._streams: set[str] = set()  # the ids of streams that somebody still wants
+        self._gone = False
+        self._runner = runner_for(self, crew)
+
+    # The door
+
+    def deliver(self, envelope: Envelope) -> None:
+        """Take a message in: hand it to the call that it answers, or put it into the mailbox. Never
+        blocks or raises.
+
+        May be called from any thread; messages of one sender must be delivered in the order in
+        which they were sent.
+        """
+        kind = envelope.kind
+        if kind is not Kind.TELL or self._calls:
+            if kind is Kind.ANSWER or kind is Kind.PART or kind is Kind.TELL:
+                if self._calls.offer(envelope):
+                    return self._settle(envelope)
+                if kind is not Kind.TELL:
+                    return self._late(envelope)
+            elif kind is Kind.CANCEL:
+                self._streams.discard(envelope.correlation_id or "")
+                return self._settle(envelope)
+            elif envelope.chain.count(self.agent.id) >= self.agent._concurrency:
+                return self._deadlocked(envelope)
+            elif kind is Kind.STREAM:
+                self._streams.add(envelope.id)
+        if self._gone:
+            return self._place.drop(envelope, Reason.AGENT_REMOVED)
+        if envelope.hops > HOP_LIMIT:
+            return self._place.drop(envelope, Reason.HOP_LIMIT)
+        return self._runner.put(envelope)
+
+    @property
+    def depth(self) -> int:
+        """How many messages wait in the mailbox."""
+        return self._runner.depth
+
+    # Coming and going
+
+    def move_in(self) -> None:
+        """Give the agent its home and let it set itself up. Mail that arrives meanwhile waits for
+        `open_up`.
+
+        Raises whatever `after_add` raises.
+        """
+        self.agent._home = self
+        self._runner.call(self.agent.after_add)
+
+    def open_up(self) -> None:
+        """Begin to handle messages."""
+        self._runner.resume()
+
+    def retire(self) -> None:
+        """Begin with no further message. What arrives from now on, or waits, is a dead letter."""
+        self._gone = True
+        self._runner.halt()
+
+    def move_out(self, grace: float) -> bool:
+        """Finish the turns in progress, let the agent clean up, take the home away. Returns False
+        if a turn did not end.
+
+        Messages that were not begun become dead letters; whoever waits for them is told. To be
+        called once.
+        """
+        self.retire()
+        turn = handling.get()
+        from_inside = turn is not None and turn.agent is self.agent
+        ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
+        try:
+            self._runner.call(self.agent.before_remove)
+        except BaseException:
+            logger.exception(
+                'before_remove of "%s" raised; it is removed all the same', self.agent.id
+            )
+        self.vanish()
+        return ended
+
+    def vanish(self) -> None:
+        """Take the home away at once, without callbacks: the agent never came to be, or its space
+        is lost.
+        """
+        self._gone = True
+        self.agent._home = None
+        for envelope in self._runner.close():
+            self._place.drop(envelope, Reason.AGENT_REMOVED)
+        self._calls.fail_all(
+            OutcomeUnknown(f'"{self.agent.id}" left the space while it waited for an answer')
+        )
+
+    # For the agent
+
+    def send(self, message: Message) -> None:
+        self._place.route(self._envelope(message, Kind.TELL, None))
+
+    def request(self, message: Message, timeout: float | None) -> Any:
+        envelope = self._envelope(message, Kind.REQUEST, timeout)
+        call = ThreadCall(message["to"], message.get("id"))
+        self._calls.open(envelope.id, call)
+        try:
+            self._place.route(envelope)
+            return value_of(call.take(timeout))
+        finally:
+            self._calls.close(envelope.id)
+
+    async def arequest(self, message: Message, timeout: float | None) -> Any:
+        envelope = self._envelope(message, Kind.REQUEST, timeout)
+        call = AsyncCall(message["to"], message.get("id"))
+        self._calls.open(envelope.id, call)
+        try:
+            self._place.route(envelope)
+            return value_of(await call.take(timeout))
+        finally:
+            self._calls.close(envelope.id)
+
+    def stream(self, message: Message, timeout: float | None) -> Iterator[Any]:
+        call = ThreadCall(message["to"], message.get("id"))
+        envelope = self._ask_for_stream(message, call)
+        finished = False
+        try:
+            while not finished:
+                arrived = call.take(timeout)
+                finished = ends(arrived)
+                if not finished or value_of(arrived) is not None:
+                    yield value_of(arrived)
+        except RequestError as error:
+            finished = not isinstance(error, RequestTimeout)
+            raise
+        finally:
+            self._end_stream(envelope, finished=finished)
+
+    async def astream(self, message: Message, timeout: float | None) -> AsyncIterator[Any]:
+        call = AsyncCall(message["to"], message.get("id"))
+        envelope = self._ask_for_stream(message, call)
+        finished = False
+        try:
+            while not finished:
+                arrived = await call.take(timeout)
+                finished = ends(arrived)
+                if not finished or value_of(arrived) is not None:
+                    yield value_of(arrived)
+        except RequestError as error:
+            finished = not isinstance(error, RequestTimeout)
+            raise
+        finally:
+            self._end_stream(envelope, finished=finished)
+
+    # For the runner
+
+    def begin(self, envelope: Envelope) -> bool:
+        """Whether to start with this message at all; tells the transport so."""
+        if envelope.deadline is not None and envelope.expired():
+            self._place.drop(envelope, Reason.EXPIRED)
+            return False
+        if envelope.receipt is not None:
+            envelope.receipt.started()
+        return True
+
+    def emit(self, part: Envelope) -> bool:
+        """Send one part of a stream; False if nobody wants more."""
+        if self._gone or (part.kind is Kind.PART and part.correlation_id not in self._streams):
+            return False
+        self._say(part)
+        return True
+
+    def finish(self, envelope: Envelope, answered: Envelope | None) -> None:
+        """The turn is over: send its answer, then tell the transport."""
+        if answered is not None:
+            self._say(answered)
+        self._streams.discard(envelope.id)
+        self._settle(envelope)
+
+    # Inside
+
+    def _envelope(self, message: Message, kind: Kind, timeout: float | None) -> Envelope:
+        envelope = Envelope(message, self.new_id(), kind)
+        if timeout is not None:
+            envelope.deadline = time.monotonic() + timeout
+        cause = handling.get()
+        if cause is not None:
+            envelope.hops = cause.envelope.hops + 1
+            envelope.trace = cause.envelope.trace
+            if envelope.wants_answer and cause.is_here():
+                envelope.chain = (*cause.envelope.chain, cause.agent.id)
+        return envelope
+
+    def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
+        envelope = self._envelope(message, Kind.STREAM, None)
+        self._calls.open(envelope.id, call)
+        try:
+            self._place.route(envelope)
+        except BaseException:
+            self._calls.close(envelope.id)
+            raise
+        return envelope
+
+    def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
+        self._calls.close(envelope.id)
+        if not finished and self.agent._home is not None:
+            self._cancel(envelope.message["to"], envelope.id)
+
+    def _cancel(self, producer: str, stream_id: str | None) -> None:
+        """Tell the producer of a stream that nobody wants any more of it."""
+        message: Message = {
+            "from": self.agent.id,
+            "to": producer,
+            "action": {"name": "cancel", "args": {}},
+        }
+        self._say(Envelope(message, self.new_id(), Kind.CANCEL, stream_id))
+
+    def _say(self, envelope: Envelope) -> None:
+        """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
+        try:
+            self._place.route(envelope)
+        except AgencyError as error:
+            self._place.drop(envelope, Reason.NOT_SENT, str(error))
+
+    def _late(self, envelope: Envelope) -> None:
+        self._place.drop(envelope, Reason.LATE_ANSWER)
+        if envelope.kind is Kind.PART:
+            self._cancel(envelope.message["from"], envelope.correlation_id)
+
+    def _deadlocked(self, envelope: Envelope) -> None:
+        cycle = envelope.chain[envelope.chain.index(self.agent.id) :]
+        text = "these agents would wait for each other for ever: " + " → ".join(
+            (*cycle, self.agent.id)
+        )
+        self._say(
+            answer(envelope, self.new_id(), self.agent.id, error=text, failure=Failure.DEADLOCK)
+        )
+        self._settle(envelope)
+
+    @staticmethod
+    def _settle(envelope: Envelope) -> None:
+        if envelope.receipt is not None:
+            envelope.receipt.settled()

@@ -1,0 +1,475 @@
+"""Runners: they take an agent's messages from its mailbox and drive its turns, each in its own way.
+
+    SerialRunner      one message at a time, on whichever thread of the crew is free: the default
+    ConcurrentRunner  up to `concurrency` messages at once, each on a thread
+    LoopRunner        for agents with `async` actions: an event loop of their own, run while there is work
+
+An idle agent holds no thread. A runner begins paused; `resume` starts it, `stop` ends it after the
+turns in progress. Above: `agency.resident`, whose mail it is. Below: `agency.turn`, which decides
+what is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+from agency.agent import Agent, Handling, handling
+from agency.envelope import Envelope
+from agency.threads import Crew
+from agency.turn import Ask, Call, Emit, Turn, turn
+
+__all__ = ["Runner", "Work", "runner_for"]
+
+logger = logging.getLogger(__name__)
+
+
+class Work(Protocol):
+    """Whose turns a runner drives. The methods may be called from any thread; they do not block."""
+
+    agent: Agent
+    new_id: Callable[[], str]
+
+    def begin(self, envelope: Envelope) -> bool: ...
+    def emit(self, part: Envelope) -> bool: ...
+    def finish(self, envelope: Envelope, answer: Envelope | None) -> None: ...
+
+
+@dataclass(slots=True)
+class _Resumed:
+    """A turn that waited for permission, and the decision."""
+
+    turn: Turn
+    envelope: Envelope
+    permitted: bool
+
+
+_Item = Envelope | _Resumed
+
+
+class Runner:
+    """What the three have in common: mail, and turns that wait for permission."""
+
+    __slots__ = ("_asked", "_crew", "_mail", "_stopped", "_work")
+
+    def __init__(self, work: Work, crew: Crew) -> None:
+        self._work = work
+        self._crew = crew
+        self._mail: deque[_Item] = deque()
+        self._asked: dict[int, tuple[Turn, Envelope]] = {}
+        self._stopped = False
+
+    def put(self, item: _Item) -> None:
+        """Add a message and see to it that it is handled. Never blocks."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Begin to handle messages."""
+        raise NotImplementedError
+
+    def halt(self) -> None:
+        """Begin with no further message. Does not wait."""
+        self._stopped = True
+
+    def stop(self, grace: float) -> bool:
+        """`halt`, then wait up to `grace` seconds for the turns in progress. Returns whether they
+        ended.
+        """
+        raise NotImplementedError
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call a callback of the agent while no turn is in progress, and wait for it."""
+        return function()
+
+    def close(self) -> list[Envelope]:
+        """After `stop`: free what is held, and return the messages that were not handled."""
+        left = [item.envelope if isinstance(item, _Resumed) else item for item in self._mail]
+        left += [envelope for _, envelope in self._asked.values()]
+        self._mail.clear()
+        self._asked.clear()
+        return left
+
+    @property
+    def depth(self) -> int:
+        """How many messages wait."""
+        return len(self._mail)
+
+    def _wait_for_permission(self, suspended: Turn, envelope: Envelope, ask: Ask) -> None:
+        """Ask on a thread of its own; the turn goes on through the mailbox, so one at a time stays
+        true.
+        """
+        self._asked[id(suspended)] = (suspended, envelope)
+        decided = threading.Event()
+        agent = self._work.agent
+
+        def decide(*, permitted: bool) -> None:
+            if self._asked.pop(id(suspended), None) is not None:
+                decided.set()
+                self.put(_Resumed(suspended, envelope, permitted))
+
+        def ask_agent() -> None:
+            handling.set(
+                Handling(
+                    agent,
+                    replace(envelope, message=cast("Any", ask.proposed)),
+                    threading.get_ident(),
+                )
+            )
+            try:
+                decide(permitted=self._permission(ask.proposed) is True)
+            except BaseException:
+                logger.exception('request_permission of "%s" raised: a refusal', agent.id)
+                decide(permitted=False)
+
+        def give_up() -> None:
+            if not decided.wait(agent._permission_timeout):
+                logger.warning('"%s" was not permitted in time: a refusal', agent.id)
+                decide(permitted=False)
+
+        self._crew.run(lambda: contextvars.Context().run(ask_agent))
+        self._crew.run(give_up)
+
+    def _permission(self, proposed: dict[str, Any]) -> Any:
+        return self._work.agent.request_permission(proposed)
+
+    def _handle(self, item: _Item) -> None:
+        """Drive one turn on this thread, from its beginning or from where it waited for permission."""
+        work = self._work
+        if isinstance(item, _Resumed):
+            progress, envelope, outcome = item.turn, item.envelope, item.permitted
+        else:
+            envelope = item
+            if not work.begin(envelope):
+                return
+            progress, outcome = turn(work.agent, envelope, work.new_id), None
+        token = handling.set(Handling(work.agent, envelope, threading.get_ident()))
+        answer = None
+        try:
+            step = progress.send(outcome)
+            while True:
+                if type(step) is Call:
+                    try:
+                        result = (
+                            step.function(*step.args, **step.kwargs)
+                            if step.kwargs
+                            else step.function(*step.args)
+                        )
+                    except BaseException as error:  # the turn decides what becomes of it
+                        step = progress.throw(error)
+                    else:
+                        step = progress.send(result)
+                elif type(step) is Emit:
+                    step = progress.send(work.emit(step.part))
+                else:
+                    self._wait_for_permission(progress, envelope, cast("Ask", step))
+                    return
+        except StopIteration as end:
+            answer = end.value
+        finally:
+            handling.reset(token)
+        work.finish(envelope, answer)
+
+
+class SerialRunner(Runner):
+    """One message at a time. The lane is a lock that is held while a thread drains the mailbox."""
+
+    __slots__ = ("_lane",)
+
+    def __init__(self, work: Work, crew: Crew) -> None:
+        super().__init__(work, crew)
+        self._lane = threading.Lock()
+        self._lane.acquire()
+
+    def put(self, item: _Item) -> None:
+        self._mail.append(item)
+        # The thread that drains releases the lane before it looks at the mailbox for the last time,
+        # so mail put while the lane is held is never overlooked, and a busy agent costs its senders
+        # no wake-up.
+        if not self._lane.locked() and self._lane.acquire(blocking=False):
+            self._crew.run(self._drain)
+
+    def resume(self) -> None:
+        self._lane.release()
+        if self._mail and self._lane.acquire(blocking=False):
+            self._crew.run(self._drain)
+
+    def stop(self, grace: float) -> bool:
+        self.halt()
+        return self._lane.acquire(timeout=grace)
+
+    def _drain(self) -> None:
+        mail, lane = self._mail, self._lane
+        while True:
+            while mail and not self._stopped:
+                self._handle(mail.popleft())
+            lane.release()
+            if self._stopped or not mail or not lane.acquire(blocking=False):
+                return
+
+
+class ConcurrentRunner(Runner):
+    """Up to `concurrency` messages at once, each on a thread of its own."""
+
+    __slots__ = ("_changed", "_free")
+
+    def __init__(self, work: Work, crew: Crew) -> None:
+        super().__init__(work, crew)
+        self._changed = threading.Condition()
+        self._free = 0  # lanes that may start; guarded by _changed
+
+    def put(self, item: _Item) -> None:
+        self._mail.append(item)
+        self._start()
+
+    def resume(self) -> None:
+        with self._changed:
+            self._free = self._work.agent._concurrency
+        for _ in range(min(len(self._mail), self._free)):
+            self._start()
+
+    def stop(self, grace: float) -> bool:
+        self.halt()
+        limit = time.monotonic() + grace
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._free >= self._work.agent._concurrency,
+                max(0.0, limit - time.monotonic()),
+            )
+
+    def _start(self) -> None:
+        with self._changed:
+            if self._free < 1 or self._stopped:
+                return
+            self._free -= 1
+        self._crew.run(self._drain)
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                item = None if self._stopped else self._mail.popleft()
+            except IndexError:
+                item = None
+            if item is not None:
+                self._handle(item)
+                continue
+            with self._changed:
+                if self._mail and not self._stopped:
+                    continue
+                self._free += 1
+                self._changed.notify_all()
+                return
+
+
+class LoopRunner(Runner):
+    """An event loop for one agent, run on a thread of the crew while there are messages or tasks.
+
+    `async` code runs on the loop, everything else on other threads, so that a blocking action does
+    not stop the agent's own tasks. Tasks that an action leaves behind go on until they end or the
+    agent is removed.
+    """
+
+    __slots__ = ("_lane", "_loop", "_turns", "_wake", "_woken")
+
+    def __init__(self, work: Work, crew: Crew) -> None:
+        super().__init__(work, crew)
+        self._lane = threading.Lock()
+        self._lane.acquire()
+        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._wake = asyncio.Event()
+        self._woken = False
+        self._turns: set[asyncio.Task[None]] = set()
+
+    def put(self, item: _Item) -> None:
+        self._mail.append(item)
+        self._rouse()
+
+    def resume(self) -> None:
+        self._lane.release()
+        if self._mail or self._woken:
+            self._rouse()
+
+    def halt(self) -> None:
+        super().halt()
+        if self._lane.locked():
+            self._rouse()
+
+    def stop(self, grace: float) -> bool:
+        self.halt()
+        return self._lane.acquire(timeout=grace)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        if not inspect.iscoroutinefunction(function):
+            return function()
+        outcome: list[Any] = []
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                outcome.append((self._loop.run_until_complete(function()), None))
+            except BaseException as error:  # handed to the thread that waits
+                outcome.append((None, error))
+            finally:
+                done.set()
+
+        self._crew.run(run)
+        done.wait()
+        ((value, error),) = outcome
+        if error is not None:
+            raise error
+        return value
+
+    def close(self) -> list[Envelope]:
+        left = super().close()
+        if not self._loop.is_running():
+            self._loop.close()
+        return left
+
+    def _rouse(self) -> None:
+        """See to it that the loop looks at the mailbox and its tasks once more."""
+        if self._lane.acquire(blocking=False):
+            self._crew.run(self._drain)
+        elif not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._wake.set)
+            except RuntimeError:
+                pass  # the loop was closed with the agent's removal
+
+    def _drain(self) -> None:
+        while True:
+            self._loop.run_until_complete(self._serve())
+            self._lane.release()
+            if (
+                self._stopped
+                or not (self._mail or self._woken)
+                or not self._lane.acquire(blocking=False)
+            ):
+                return
+
+    async def _serve(self) -> None:
+        """Start turns as lanes become free; return when there are neither messages nor tasks, or
+        after `stop`.
+        """
+        me = asyncio.current_task()
+        while True:
+            self._wake.clear()
+            self._woken = False
+            while (
+                self._mail
+                and not self._stopped
+                and len(self._turns) < self._work.agent._concurrency
+            ):
+                started = self._loop.create_task(self._drive(self._mail.popleft()))
+                self._turns.add(started)
+                started.add_done_callback(self._ended)
+            if self._turns:
+                await self._wake.wait()
+                continue
+            others = {task for task in asyncio.all_tasks() if task is not me}
+            if self._stopped:
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+                return
+            if self._mail:
+                continue
+            if not others:
+                return
+            roused = self._loop.create_task(self._wake.wait())
+            await asyncio.wait({roused, *others}, return_when=asyncio.FIRST_COMPLETED)
+            roused.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._turns.discard(task)
+        self._wake.set()
+
+    async def _drive(self, item: _Item) -> None:
+        """`Runner._handle` for a task."""
+        work = self._work
+        if isinstance(item, _Resumed):
+            progress, envelope, outcome = item.turn, item.envelope, item.permitted
+        else:
+            envelope = item
+            if not work.begin(envelope):
+                return
+            progress, outcome = turn(work.agent, envelope, work.new_id), None
+        handling.set(
+            Handling(work.agent, envelope, cast("asyncio.Task[Any]", asyncio.current_task()))
+        )
+        answer = None
+        try:
+            step = progress.send(outcome)
+            while True:
+                if type(step) is Call:
+                    result, error = await self._perform(step, envelope)
+                    step = progress.send(result) if error is None else progress.throw(error)
+                elif type(step) is Emit:
+                    step = progress.send(work.emit(step.part))
+                else:
+                    self._wait_for_permission(progress, envelope, cast("Ask", step))
+                    return
+        except StopIteration as end:
+            answer = end.value
+        work.finish(envelope, answer)
+
+    async def _perform(self, call: Call, envelope: Envelope) -> tuple[Any, BaseException | None]:
+        """Call on the loop what is quick, elsewhere what may block. Errors are returned: a task
+        cannot raise them all.
+        """
+        try:
+            if call.quick:
+                result = call.function(*call.args, **(call.kwargs or {}))
+            else:
+                result, error = await self._elsewhere(call, envelope)
+                if error is not None:
+                    return None, error
+            return (await result if inspect.isawaitable(result) else result), None
+        except BaseException as error:  # the turn decides what becomes of it
+            return None, error
+
+    async def _elsewhere(self, call: Call, envelope: Envelope) -> tuple[Any, BaseException | None]:
+        done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
+        context = contextvars.copy_context()
+
+        def run() -> None:
+            handling.set(Handling(self._work.agent, envelope, threading.get_ident()))
+            outcome: tuple[Any, BaseException | None]
+            try:
+                outcome = call.function(*call.args, **(call.kwargs or {})), None
+            except BaseException as error:  # handed to the loop
+                outcome = None, error
+            try:
+                self._loop.call_soon_threadsafe(_settle, done, outcome)
+            except RuntimeError:
+                pass  # the loop was closed: the agent was removed while the action ran on
+
+        self._crew.run(lambda: context.run(run))
+        return await done
+
+    def _permission(self, proposed: dict[str, Any]) -> Any:
+        function = self._work.agent.request_permission
+        if not inspect.iscoroutinefunction(function):
+            return function(proposed)
+        asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
+        self._rouse()
+        return asked.result(self._work.agent._permission_timeout)
+
+
+def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
+    if not done.done():
+        done.set_result(outcome)
+
+
+def runner_for(work: Work, crew: Crew) -> Runner:
+    """The runner that suits the agent, paused."""
+    if work.agent._actions.needs_event_loop:
+        return LoopRunner(work, crew)
+    return (SerialRunner if work.agent._concurrency == 1 else ConcurrentRunner)(work, crew)

@@ -1,0 +1,315 @@
+"""The message: what agents see, and the rules that every space enforces on it.
+
+A message is a plain dict of JSON values::
+
+    {"id": "optional", "meta": {"any": "thing"}, "from": "sender", "to": "receiver or *",
+     "action": {"name": "say", "args": {"content": "Hello"}}}
+
+`freeze` turns what a caller passed into a copy that nobody else holds, or says what is wrong with
+it; `encode` and `decode` are its form on a wire. All spaces use these and nothing else, so their
+verdict is the same. Read `agency.envelope` next: what the framework needs besides travels around
+the message, never in it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Annotated, Any, Final, NoReturn, NotRequired, Required, cast
+
+import pydantic_core
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from agency.errors import InvalidAgentId, InvalidMessage, MessageTooLarge
+
+__all__ = [
+    "BROADCAST",
+    "MAX_DEPTH",
+    "MAX_MESSAGE_BYTES",
+    "Action",
+    "Message",
+    "check_agent_id",
+    "decode",
+    "duplicate",
+    "encode",
+    "freeze",
+    "freeze_value",
+]
+
+BROADCAST: Final = "*"
+"""The receiver id that means every agent in the space."""
+
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+"""The largest message, as JSON. RabbitMQ 4 takes 16 MiB by default; half of it leaves room for an
+operator's own.
+"""
+
+MAX_DEPTH: Final = 64
+"""How many lists and objects may stand inside each other in `args` and `meta`."""
+
+_MAX_ID_BYTES: Final = 255  # of an AMQP routing key, AMQP 0-9-1 section 4.2.5.3
+_INT_BOUND: Final = 2**63  # 64-bit signed, what JSON readers in other languages can hold
+_LARGEST_SURELY_FITTING_WEIGHT: Final = MAX_MESSAGE_BYTES // 8
+_VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
+
+_CONTAINERS: Final = (dict, list)
+
+_STRICT: Final = ConfigDict(extra="forbid", strict=True)
+
+
+class Action(TypedDict, total=False):
+    """The invocation that a message carries; `args` may be left out and then means no arguments."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]  # pydantic's documented way to configure a TypedDict
+
+    name: Required[Annotated[str, Field(min_length=1, max_length=255)]]
+    args: dict[str, Any]
+
+
+Message = TypedDict(
+    "Message",
+    {
+        "id": NotRequired[str],
+        "meta": NotRequired[dict[str, Any]],
+        "from": NotRequired[str],
+        "to": Required[str],
+        "action": Required[Action],
+    },
+)
+"""A message as agents see it. On receipt `from` is always there; when sending it may be left out.
+"""
+
+Message.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
+
+_MESSAGE = TypeAdapter(Message)
+
+
+@lru_cache(maxsize=4096)
+def check_agent_id(agent_id: str) -> str:
+    """Return the id if an agent may have it.
+
+    An id is compared character by character on every space and is never a pattern: `#` and `a.*`
+    are plain names.
+
+    Raises:
+        InvalidAgentId: not a string of 1 to 255 characters (and at most 255 bytes of UTF-8, which
+            is what AMQP can route), `*`, begins with `amq.`, or has characters that cannot be
+            printed.
+    """
+    if not isinstance(agent_id, str):
+        raise InvalidAgentId(f"an agent id is a string, not {type(agent_id).__name__}")
+    shown = ascii(agent_id if len(agent_id) <= 40 else agent_id[:40] + "…")
+    try:
+        size = len(agent_id.encode())
+    except UnicodeEncodeError:
+        raise InvalidAgentId(f"agent id {shown} is not valid Unicode") from None
+    if not 1 <= size <= _MAX_ID_BYTES:
+        raise InvalidAgentId(f"agent id {shown} has {size} bytes; 1 to {_MAX_ID_BYTES} are allowed")
+    if agent_id == BROADCAST:
+        raise InvalidAgentId('"*" means every agent and cannot be the id of one')
+    if agent_id.startswith("amq."):
+        raise InvalidAgentId(f'agent id {shown} begins with "amq.", which AMQP servers reserve')
+    if not agent_id.isprintable():
+        raise InvalidAgentId(f"agent id {shown} has control or invisible characters")
+    return agent_id
+
+
+def freeze(message: object) -> Message:
+    """Return the message as a deep copy that shares nothing with the argument, which is left as it
+    is.
+
+    Raises:
+        TypeError: not a dict.
+        InvalidMessage: anything else that is wrong; the text begins with the path of the field.
+        MessageTooLarge: more than `MAX_MESSAGE_BYTES` as JSON.
+    """
+    if not isinstance(message, dict):
+        raise TypeError(f"a message is a dict, not {type(message).__name__}")
+    try:
+        own = _MESSAGE.validate_python(message)
+    except ValidationError as error:
+        _refuse(error)
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise InvalidMessage(f"message: {error}") from None
+    _check_address("to", own["to"])
+    if "from" in own:
+        _check_address("from", own["from"])
+        if own["from"] == BROADCAST:
+            raise InvalidMessage('from: "*" is not a sender')
+    action = own["action"]
+    _check_text("action.name", action["name"])
+    weight = 64
+    if "id" in own:
+        weight += _check_text("id", own["id"])
+    if "args" in action:
+        weight += _freeze_object(action["args"], ("action", "args"))
+    if "meta" in own:
+        weight += _freeze_object(own["meta"], ("meta",))
+    if weight > _LARGEST_SURELY_FITTING_WEIGHT:
+        _check_size(own)
+    return own
+
+
+def freeze_value(value: Any, what: str) -> Any:
+    """Return any JSON value as a deep copy; what Python has besides JSON is converted if pydantic
+    knows how.
+
+    Dataclasses, pydantic models, tuples, sets, enums, dates, paths and the like become what
+    `pydantic_core.to_jsonable_python` makes of them. Used for the values that actions return.
+
+    Raises:
+        InvalidMessage: cannot be JSON; the text begins with `what`.
+    """
+    try:
+        return _own({what: value})
+    except InvalidMessage:
+        try:
+            return _own({what: pydantic_core.to_jsonable_python(value)})
+        except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
+            raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
+
+
+def duplicate(message: Message) -> Message:
+    """A deep copy of a message that is known to be valid."""
+    copy = cast("Message", dict(message))
+    copy["action"] = _duplicate(message["action"])
+    if "meta" in message:
+        copy["meta"] = _duplicate(message["meta"])
+    return copy
+
+
+def encode(message: Message) -> bytes:
+    """The message as JSON in UTF-8.
+
+    Raises:
+        MessageTooLarge: more than `MAX_MESSAGE_BYTES`.
+    """
+    body = pydantic_core.to_json(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"message: {len(body)} bytes as JSON; at most {MAX_MESSAGE_BYTES} are allowed"
+        )
+    return body
+
+
+def decode(body: bytes) -> Message:
+    """Read a message that came over a wire from anybody, by the rules that `freeze` has for
+    senders.
+
+    Stricter than `json.loads`: NaN, Infinity and repeated keys are refused.
+
+    Raises:
+        InvalidMessage: the bytes are not one valid message with a sender.
+        MessageTooLarge: more than `MAX_MESSAGE_BYTES`; not parsed at all.
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"message: {len(body)} bytes; at most {MAX_MESSAGE_BYTES} are allowed"
+        )
+    try:
+        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"message: not valid JSON: {error}") from None
+    try:
+        message = freeze(value)
+    except TypeError as error:
+        raise InvalidMessage(str(error)) from None
+    if "from" not in message:
+        raise InvalidMessage("from: missing; a message on the wire names its sender")
+    return message
+
+
+def _own(holder: dict[str, Any]) -> Any:
+    """Freeze the only value of the dict, named by its key."""
+    (what,) = holder
+    _freeze_object(holder, ())
+    return holder[what]
+
+
+def _freeze_object(own: dict[str, Any], path: tuple[str, ...]) -> int:
+    """Check every value, replace containers by copies; returns an eighth of an upper bound of the
+    JSON's size.
+    """
+    weight = 0
+    for key, value in own.items():
+        kind = type(value)
+        if kind is str:
+            weight += len(value) if value.isascii() else _check_text((*path, key), value)
+        elif kind is int:
+            if not -_INT_BOUND <= value < _INT_BOUND:
+                _fail((*path, key), "integer outside 64 bits; send it as a string")
+        elif kind is float:
+            if value - value != 0.0:
+                _fail((*path, key), f"{value} is not a JSON value")
+        elif kind is dict or kind is list:
+            own[key], inner = _copy(value, (*path, key))
+            weight += inner
+        elif value is not None and kind is not bool:
+            _fail((*path, key), f"{kind.__name__} is not a JSON value")
+        weight += _VALUE_WEIGHT + (len(key) if key.isascii() else _check_text(path, key))
+    return weight
+
+
+def _copy(value: Any, path: tuple[str, ...]) -> tuple[Any, int]:
+    if len(path) > MAX_DEPTH:
+        _fail(path[:3], f"nested more than {MAX_DEPTH} deep, or contains itself")
+    if type(value) is dict:
+        own = value.copy()
+        for key in own:
+            if type(key) is not str:
+                _fail(path, f"object keys are strings, not {type(key).__name__}")
+        return own, _freeze_object(own, path)
+    numbered = {str(index): item for index, item in enumerate(value)}
+    weight = _freeze_object(numbered, path)
+    return list(numbered.values()), weight
+
+
+def _duplicate(value: Any) -> Any:
+    if type(value) is dict:
+        return {
+            key: _duplicate(item) if type(item) in _CONTAINERS else item
+            for key, item in value.items()
+        }
+    return [_duplicate(item) if type(item) in _CONTAINERS else item for item in value]
+
+
+def _check_address(field: str, value: str) -> None:
+    if value == BROADCAST:
+        return
+    try:
+        check_agent_id(value)
+    except InvalidAgentId as error:
+        raise InvalidMessage(f"{field}: {error}") from None
+
+
+def _check_text(path: str | tuple[str, ...], value: str) -> int:
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError as error:
+        _fail(path if isinstance(path, tuple) else (path,), f"not valid Unicode: {error.reason}")
+
+
+def _check_size(own: Message) -> None:
+    encode(own)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = ".".join(str(step) for step in first["loc"]) or "message"
+    raise InvalidMessage(f"{path}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+
+
+def _fail(path: tuple[str, ...], reason: str) -> NoReturn:
+    raise InvalidMessage(f"{'.'.join(path) or 'message'}: {reason}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,420 @@
+"""The space: where agents live, and what every kind of space has in common.
+
+`Space` keeps the agents of this process, gives them life and takes it away; a kind of space
+(`agency.spaces`) adds the transport through the hooks at the end of the class. To write one of your
+own, implement those hooks and run `agency.testing` on it. Above: your program. Below:
+`agency.resident`, one agent's door and mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, overload
+
+from agency import lifetime
+from agency.agent import Agent, handling
+from agency.deadletters import DeadLetter, DeadLetters, Reason
+from agency.envelope import Envelope, answer, new_envelope_id
+from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
+from agency.guest import Guest
+from agency.resident import Resident
+from agency.schema import check_agent_id, duplicate
+from agency.threads import Crew
+from agency.turn import describe
+
+__all__ = ["Space"]
+
+logger = logging.getLogger(__name__)
+
+AnyAgent = TypeVar("AnyAgent", bound=Agent)
+AgentFactory = Callable[..., AnyAgent]
+
+GRACE: Final = 10.0
+"""Seconds that actions in progress are given when their agent is removed."""
+
+
+class Space(ABC):
+    """Where agents communicate. All methods may be called from any thread, also from an agent's
+    action.
+
+    A program that adds agents and reaches the end of its main module keeps serving until Ctrl-C,
+    SIGTERM or `destroy`. Use it as a context manager to have it destroyed at the end of the block.
+    """
+
+    def __init__(self) -> None:
+        lifetime.stop_here_if_only_definitions_are_wanted()
+        self._lock = threading.RLock()
+        self._residents: dict[str, Resident] = {}  # written under _lock, read without it
+        self._claimed: set[str] = set()  # guarded by _lock
+        self._crew = Crew(f"agency-{type(self).__name__}")
+        self._dead_letters = DeadLetters()
+        self._closing = False
+        self._closed = threading.Event()
+        self._new_id = new_envelope_id()
+
+    # Agents
+
+    @overload
+    def add(self, agent: AnyAgent, /) -> AnyAgent: ...
+    @overload
+    def add(
+        self, agent_class: AgentFactory[Agent], agent_id: str, /, *args: Any, **kwargs: Any
+    ) -> None: ...
+    def add(self, agent: Any, agent_id: str | None = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Add an agent: one that was built already, or a class that the space builds where this
+        kind of space does.
+
+        `add(agent)` returns the agent, which lives in this process and is a full member.
+        `add(AgentClass, "id", ...)` calls `AgentClass("id", ...)`; all further arguments are the
+        agent's own. It returns nothing, because the agent may live elsewhere: address it by its id.
+        Either way, when this returns, the agent can be addressed by every other.
+
+        Raises:
+            AgentIdInUse: another agent has the id (a `ValueError`); it is left untouched.
+            InvalidAgentId: the id cannot name an agent.
+            StartFailed: the constructor or `after_add` raised; nothing is left behind.
+            SpaceClosed: the space was destroyed.
+            TypeError: neither an agent nor a class with an id.
+        """
+        if isinstance(agent, Agent):
+            if agent_id is not None or kwargs:
+                raise TypeError(
+                    "an agent that is built already takes no further arguments: space.add(agent)"
+                )
+            self._add_here(_checked_id(agent), lambda: agent)
+            return agent
+        self._add(_checked_class(agent), agent_id, args, kwargs, self._add_class)
+        return None
+
+    def add_foreground(
+        self, agent_class: AgentFactory[AnyAgent], agent_id: str, /, *args: Any, **kwargs: Any
+    ) -> AnyAgent:
+        """Build an agent in this process, whatever the kind of space, add it, and return it. Raises
+        what `add` raises.
+        """
+        return self._add(_checked_class(agent_class), agent_id, args, kwargs, self._build_here)  # type: ignore[no-any-return]
+
+    def join(self, agent_id: str | None = None) -> Guest:
+        """Take part in the space oneself, from a script, a REPL or a notebook, without writing a
+        class.
+
+        Returns an agent that can send and request, and keeps what it is told; see
+        `agency.guest.Guest`. Its id is random unless given. Raises what `add` raises.
+        """
+        return self.add(Guest(agent_id or Guest.random_id()))
+
+    def remove(self, agent: str | Agent) -> None:
+        """Remove an agent that was added through this space object.
+
+        The action in progress may end (10 seconds at most), then `before_remove` is called;
+        messages not yet begun become dead letters. When this returns, the id is free.
+
+        Raises:
+            UnknownAgent: this space object has no such agent (a `ValueError`).
+        """
+        agent_id = agent.id if isinstance(agent, Agent) else agent
+        with self._lock:
+            resident = self._residents.get(agent_id)
+            if resident is not None and isinstance(agent, Agent) and resident.agent is not agent:
+                resident = None
+            if resident is not None:
+                del self._residents[agent_id]
+        if resident is None:
+            if not isinstance(agent, str) or not self._remove_elsewhere(agent_id):
+                raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
+            return
+        self._take_leave(resident, GRACE)
+
+    # Lifetime
+
+    def destroy(self) -> None:
+        """Remove every agent, in the reverse order of their coming, and free all that the space
+        holds.
+
+        Idempotent; a second caller waits for the first, unless it is an action of an agent of this
+        space. Requests in progress end with an error. Takes at most about 12 seconds even if
+        actions never end; those are named in the log.
+        """
+        with self._lock:
+            first, self._closing = not self._closing, True
+        if not first:
+            if handling.get() is None:
+                self._closed.wait(2 * GRACE)
+            return
+        try:
+            self._take_everyone_out()
+            self._shut_down()
+            self._crew.close()
+            stuck = self._crew.join(timeout=1.0)
+            if stuck:
+                logger.warning(
+                    "%s was destroyed while actions are still running on %s", self, ", ".join(stuck)
+                )
+        finally:
+            lifetime.forget(self)
+            self._closed.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the space has been destroyed. Returns False if that took longer than `timeout`
+        seconds.
+        """
+        return self._closed.wait(timeout)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The messages that were lost here, counted by reason."""
+        return self._dead_letters
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.destroy()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.destroy)
+
+    # Hooks: what a kind of space has to say. Everything below is called by this class only.
+
+    @abstractmethod
+    def _claim(self, agent_id: str) -> None:
+        """Make the id this process's own throughout the space, or raise `AgentIdInUse`. May block."""
+
+    @abstractmethod
+    def _release(self, agent_id: str) -> None:
+        """Give a claimed id back, and with it all that was set up for its agent. Must not raise."""
+
+    @abstractmethod
+    def _connect(self, resident: Resident) -> None:
+        """From now on, deliver what others send to the resident, and broadcasts:
+        `resident.deliver(envelope)`.
+        """
+
+    @abstractmethod
+    def _disconnect(self, resident: Resident) -> None:
+        """Deliver nothing more to the resident. It may still send."""
+
+    @abstractmethod
+    def route(self, envelope: Envelope) -> None:
+        """Carry what a resident sends to its receiver, or to all if that is `*`. Called from any
+        thread.
+
+        Returns when the message is accepted. Keeps the order in which a sender calls it. For a
+        receiver that exists nowhere, `drop(envelope, Reason.NO_SUCH_AGENT)` is called, now or
+        later. `_deliver_here` serves receivers in this process.
+
+        Raises:
+            NotAccepted: the message was not and will not be sent.
+        """
+
+    def _add_class(
+        self,
+        agent_class: AgentFactory[Agent],
+        agent_id: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Build the agent where this kind of space builds agents. Here, unless overridden."""
+        self._build_here(agent_class, agent_id, args, kwargs)
+
+    def _remove_elsewhere(self, agent_id: str) -> bool:  # an override uses it
+        """Remove an agent that `_add_class` built in another process. Returns whether there was
+        one.
+        """
+        return False
+
+    def _shut_down(self) -> None:
+        """Free the transport. Called once, after the last agent has left."""
+        return
+
+    # For kinds of space, and for residents
+
+    def _deliver_here(self, envelope: Envelope) -> bool:
+        """Deliver to the resident that the message is for; False if it does not live in this
+        process.
+        """
+        resident = self._residents.get(envelope.message["to"])
+        if resident is None:
+            return False
+        resident.deliver(envelope)
+        return True
+
+    def _broadcast_here(self, envelope: Envelope) -> None:
+        """Deliver a broadcast to every resident that wants it, each its own copy."""
+        sender = envelope.message["from"]
+        for resident in list(self._residents.values()):
+            if resident.agent.id != sender or resident.agent._receive_own_broadcasts:
+                resident.deliver(replace(envelope, message=duplicate(envelope.message)))
+
+    def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
+        """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
+        self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
+        if envelope.receipt is not None:
+            envelope.receipt.settled()
+        if envelope.wants_answer and reason in _ANSWERED:
+            failure, text = _ANSWERED[reason]
+            message = envelope.message
+            refusal = answer(
+                envelope,
+                self._new_id(),
+                message["to"],
+                error=text.format(message["to"]),
+                failure=failure,
+            )
+            try:
+                self.route(refusal)
+            except AgencyError as error:
+                logger.debug("nobody could be told that a request was lost: %s", error)
+
+    # Inside
+
+    def _add(
+        self,
+        agent_class: AgentFactory[Agent],
+        agent_id: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        build: Callable[[AgentFactory[Agent], str, tuple[Any, ...], dict[str, Any]], Any],
+    ) -> Any:
+        if agent_id is None:
+            raise TypeError(
+                f'an agent\'s class needs an id: space.add({agent_class.__name__}, "some id")'
+            )
+        return build(agent_class, check_agent_id(agent_id), args, kwargs)
+
+    def _build_here(
+        self,
+        agent_class: AgentFactory[Agent],
+        agent_id: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Agent:
+        return self._add_here(agent_id, lambda: agent_class(agent_id, *args, **kwargs))
+
+    def _add_here(self, agent_id: str, build: Callable[[], Agent]) -> Agent:
+        """Claim the id, build the agent, let it move in; undo all of it if one of these fails."""
+        self._reserve(agent_id)
+        resident: Resident | None = None
+        try:
+            self._claim(agent_id)
+            try:
+                agent = _build(agent_id, build)
+                resident = Resident(agent, self, self._crew)
+                self._connect(resident)
+                with self._lock:
+                    self._check_open()
+                    self._residents[agent_id] = resident
+                _move_in(resident)
+            except BaseException:
+                if resident is not None:
+                    with self._lock:
+                        self._residents.pop(agent_id, None)
+                    self._disconnect(resident)
+                    resident.vanish()
+                self._release(agent_id)
+                raise
+        finally:
+            with self._lock:
+                self._claimed.discard(agent_id)
+        resident.open_up()
+        return agent
+
+    def _reserve(self, agent_id: str) -> None:
+        with self._lock:
+            self._check_open()
+            if agent_id in self._residents or agent_id in self._claimed:
+                raise AgentIdInUse(f"the id {agent_id!a} is in use in this space")
+            self._claimed.add(agent_id)
+        lifetime.remember(self)
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise SpaceClosed("the space was destroyed")
+
+    def _take_leave(self, resident: Resident, grace: float) -> None:
+        self._disconnect(resident)
+        if not resident.move_out(grace):
+            logger.warning(
+                '"%s" was removed while an action of it is still running', resident.agent.id
+            )
+        self._release(resident.agent.id)
+
+    def _take_everyone_out(self) -> None:
+        with self._lock:
+            leaving = list(reversed(self._residents.values()))
+        for resident in leaving:
+            resident.retire()
+        limit = (
+            time.monotonic() + GRACE
+        )  # for all together: one that is stuck must not use up another's
+        for resident in leaving:
+            with self._lock:
+                present = self._residents.pop(resident.agent.id, None) is resident
+            if present:
+                self._take_leave(resident, max(0.0, limit - time.monotonic()))
+
+
+def _checked_id(agent: Agent) -> str:
+    if not hasattr(agent, "_id"):
+        raise TypeError(f"{type(agent).__name__}.__init__ does not call super().__init__(id)")
+    return agent.id
+
+
+def _checked_class(agent_class: Any) -> Any:
+    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
+        raise TypeError(f"space.add takes an Agent or a subclass of Agent, not {agent_class!r}")
+    return agent_class
+
+
+def _build(agent_id: str, build: Callable[[], Agent]) -> Agent:
+    try:
+        agent = build()
+        built_id = _checked_id(agent)
+    except Exception as error:
+        raise StartFailed(f"{agent_id!a} could not be built: {describe(error)}") from error
+    if built_id != agent_id:
+        raise StartFailed(f"{agent_id!a} could not be built: its constructor made it {built_id!a}")
+    if agent._home is not None:
+        raise StartFailed(f"{agent_id!a} is in a space already")
+    return agent
+
+
+def _move_in(resident: Resident) -> None:
+    try:
+        resident.move_in()
+    except Exception as error:
+        raise StartFailed(f"after_add of {resident.agent.id!a} raised {describe(error)}") from error
+
+
+_ANSWERED = {
+    Reason.NO_SUCH_AGENT: (Failure.NO_SUCH_AGENT, 'there is no agent "{}" in the space'),
+    Reason.AGENT_REMOVED: (Failure.NO_SUCH_AGENT, '"{}" left the space before it took the message'),
+    Reason.AGENT_DIED: (Failure.OUTCOME_UNKNOWN, '"{}" died; nobody knows whether the action ran'),
+    Reason.HOP_LIMIT: (
+        Failure.FAILED,
+        'the message to "{}" is the last of too many that caused each other',
+    ),
+}
+"""What a waiting requester is told when its message is lost; in the other cases the sender knows,
+or has gone.
+"""

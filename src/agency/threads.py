@@ -1,0 +1,108 @@
+"""Threads on demand: work gets a thread of its own at once, and an idle thread waits a while for
+more.
+
+No upper bound, because a job may block for as long as it likes and must never delay another; no
+polling, and no thread at all where there is nothing to do. Used by `agency.runners`; one crew
+belongs to one space.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Crew"]
+
+logger = logging.getLogger(__name__)
+
+KEEP_IDLE: Final = 5.0
+"""Seconds that a thread without work waits for more before it ends."""
+
+
+class _Worker:
+    __slots__ = ("job", "wake")
+
+    def __init__(self, job: Callable[[], None] | None) -> None:
+        self.job = job
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Crew:
+    """An elastic set of daemon threads. All methods are thread-safe and none waits for a job,
+    except `join`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers = itertools.count(1)
+        self._idle: list[_Worker] = []
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Run the job on a thread: the one that became idle last, or a new one. What the job raises
+        is logged.
+        """
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            thread = threading.Thread(
+                target=self._work,
+                args=(_Worker(job),),
+                name=f"{self._name}-{next(self._numbers)}",
+                daemon=True,
+            )
+            self._threads.add(thread)
+            thread.start()
+        else:
+            worker.job = job
+            worker.wake.release()
+
+    def close(self) -> None:
+        """Let idle threads end now and busy ones after their job. Jobs may still be given; they run
+        as before.
+        """
+        self._closed = True
+        while self._idle:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                return
+            worker.job = None
+            worker.wake.release()
+
+    def join(self, timeout: float) -> list[str]:
+        """After `close`: wait for the threads to end, `timeout` seconds in all; returns the names
+        of those that did not.
+        """
+        limit = time.monotonic() + timeout
+        this = threading.current_thread()
+        waited_for = [thread for thread in self._threads if thread is not this]
+        for thread in waited_for:
+            thread.join(max(0.0, limit - time.monotonic()))
+        return [thread.name for thread in waited_for if thread.is_alive()]
+
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while worker.job is not None:
+                job, worker.job = worker.job, None
+                try:
+                    job()
+                except BaseException:
+                    logger.exception("a job of %s raised; the thread goes on", self._name)
+                del job
+                self._idle.append(worker)
+                if self._closed:
+                    self.close()  # it may have run just before this thread was there to be found
+                if not worker.wake.acquire(timeout=KEEP_IDLE):
+                    try:
+                        self._idle.remove(worker)
+                    except ValueError:
+                        worker.wake.acquire()  # somebody has just taken this thread: its job is on the way
+        finally:
+            self._threads.discard(threading.current_thread())

@@ -1,0 +1,227 @@
+"""One agent's turn: what a single message makes one agent do.
+
+Pure: no thread, no socket, no clock. `turn` is a generator that *yields* what is to be done (`Ask`,
+`Call`, `Emit`) and is sent the outcome; its end is the envelope that answers, or None. A runner
+(`agency.runners`) drives it and does the work, in whatever thread or event loop it likes. The whole
+table, in order:
+
+    the action is          | addressed to the agent        | broadcast
+    -----------------------+-------------------------------+------------------
+    unknown                | error "not found"             | silence
+    denied                 | error "not permitted"         | the same
+    called wrongly         | error naming the argument     | the same
+    on request, refused    | error "not permitted"         | the same
+    permitted              | before_action → the action → after_action → response, if it returned a value
+
+`response` and `error` are never themselves answered, whatever happens. If `before_action` raises,
+neither the action nor `after_action` runs, and the error is the answer. Somebody who waits is
+always answered, by None too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agency.access import ACCESS_DENIED, ACCESS_PERMITTED
+from agency.actions import ActionSpec
+from agency.agent import Agent
+from agency.envelope import Envelope, Kind, answer
+from agency.errors import Failure, InvalidArguments, InvalidMessage, RequestError
+from agency.schema import BROADCAST, freeze_value
+
+__all__ = ["Ask", "Call", "Emit", "Step", "Turn", "describe", "turn"]
+
+logger = logging.getLogger(__name__)
+
+MAX_ERROR_TEXT: Final = 8192
+"""Characters of an exception's text that travel; the rest is cut and said to be."""
+
+_NEVER_ANSWERED: Final = frozenset({"response", "error"})
+
+
+@dataclass(slots=True)
+class Call:
+    """Call the function and send back what it returns, or throw in what it raises. The result may
+    be awaitable.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+    quick: bool = False
+    """The function returns at once, perhaps with an awaitable; otherwise it may block for as long
+    as it likes.
+    """
+
+
+@dataclass(slots=True)
+class Ask:
+    """Ask the agent's `request_permission`, without holding up its other actions; send back its
+    answer.
+    """
+
+    proposed: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Emit:
+    """Send this envelope; send back False if nobody wants any more of them."""
+
+    part: Envelope
+
+
+Step = Call | Ask | Emit
+Turn = Generator[Step, Any, Envelope | None]
+
+
+def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
+    """The turn of `agent` with the message in `envelope`. Never raises into its runner."""
+    message = envelope.message
+    name = message["action"]["name"]
+    try:
+        spec = agent._actions.get(name)
+        if spec is None:
+            if message["to"] == BROADCAST:
+                return None
+            return _refusal(
+                agent, envelope, new_id, Failure.NOT_FOUND, f'"{name}" not found on "{agent.id}"'
+            )
+        args = message["action"].get("args") or {}
+        if spec.access_policy is not ACCESS_PERMITTED:
+            if spec.access_policy is ACCESS_DENIED:
+                return _not_permitted(agent, envelope, new_id, name)
+            spec.check_arguments(args)
+            if (yield Ask(freeze_value(message, "message"))) is not True:
+                return _not_permitted(agent, envelope, new_id, name)
+        args = spec.check_arguments(args)
+        if agent._has_before_action:
+            yield _callback(
+                agent.before_action, (message,) if agent._before_action_takes_message else ()
+            )
+    except InvalidArguments as error:
+        return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
+    except BaseException as error:  # whatever a callback raises belongs to the sender
+        return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
+
+    value: Any = None
+    failure: BaseException | None = None
+    method = getattr(agent, spec.method_name)
+    try:
+        if spec.is_stream:
+            value = yield from _stream(
+                agent, envelope, new_id, method(**args), is_async=spec.is_async
+            )
+        else:
+            value = yield Call(
+                method, (), args, spec.is_async or spec.method_name in agent._inline_methods
+            )
+    except BaseException as error:  # SystemExit too: the agent lives on
+        failure = error
+    if agent._has_after_action:
+        try:
+            yield _callback(agent.after_action, (message, value, failure))
+        except BaseException:
+            logger.exception(
+                'after_action of "%s" raised; the answer is sent all the same', agent.id
+            )
+    if failure is not None:
+        return _refusal(agent, envelope, new_id, _failure_of(failure), describe(failure))
+    return _result(agent, envelope, new_id, spec, value)
+
+
+def _stream(
+    agent: Agent, envelope: Envelope, new_id: Callable[[], str], produced: Any, *, is_async: bool
+) -> Generator[Step, Any, list[Any]]:
+    """Send each value of a generator as it comes. Returns them all if the sender waits for one
+    answer.
+    """
+    values: list[Any] = []
+    advance, close = (
+        (produced.__anext__, produced.aclose) if is_async else (produced.__next__, produced.close)
+    )
+    try:
+        while True:
+            value = freeze_value((yield Call(advance, quick=is_async)), "the value produced")
+            if envelope.kind is Kind.REQUEST:
+                values.append(value)
+            elif not (
+                yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=Kind.PART))
+            ):
+                break
+    except (StopIteration, StopAsyncIteration):
+        return values
+    except InvalidMessage:
+        yield Call(close, quick=is_async)
+        raise
+    yield Call(close, quick=is_async)
+    return values
+
+
+def _callback(function: Callable[..., Any], args: tuple[Any, ...]) -> Call:
+    return Call(function, args, None, inspect.iscoroutinefunction(function))
+
+
+def _result(
+    agent: Agent, envelope: Envelope, new_id: Callable[[], str], spec: ActionSpec, value: Any
+) -> Envelope | None:
+    if spec.name in _NEVER_ANSWERED and not envelope.wants_answer:
+        return None
+    if spec.is_stream and envelope.kind is not Kind.REQUEST:
+        value = None
+    if value is None and not envelope.wants_answer:
+        return None
+    try:
+        return answer(
+            envelope, new_id(), agent.id, value=freeze_value(value, f'what "{spec.name}" returned')
+        )
+    except InvalidMessage as error:
+        return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
+
+
+def _not_permitted(
+    agent: Agent, envelope: Envelope, new_id: Callable[[], str], name: str
+) -> Envelope | None:
+    return _refusal(
+        agent, envelope, new_id, Failure.NOT_PERMITTED, f'"{agent.id}.{name}" not permitted'
+    )
+
+
+def _refusal(
+    agent: Agent, envelope: Envelope, new_id: Callable[[], str], failure: Failure, text: str
+) -> Envelope | None:
+    if envelope.message["action"]["name"] in _NEVER_ANSWERED and not envelope.wants_answer:
+        logger.warning(
+            '"%s" could not handle a message of "%s": %s', agent.id, envelope.message["from"], text
+        )
+        return None
+    return answer(envelope, new_id(), agent.id, error=text, failure=failure)
+
+
+def _failure_of(error: BaseException) -> Failure:
+    """What an exception means to the requester: an agent's own failed request is its own failure,
+    not the requester's.
+    """
+    return Failure.NOT_PERMITTED if type(error) is PermissionError else Failure.FAILED
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line that can travel: `ValueError: no such file`. Survives exceptions
+    that cannot be shown.
+    """
+    try:
+        text = str(error)
+    except Exception:  # a broken __str__ must not hide that there was an error
+        text = "(its text cannot be shown)"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    whole = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, RequestError):
+        whole = text  # it speaks for itself, and may have passed through several agents
+    return (
+        whole
+        if len(whole) <= MAX_ERROR_TEXT
+        else f"{whole[:MAX_ERROR_TEXT]}… ({len(whole)} characters)"
+    )
