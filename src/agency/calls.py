@@ -128,7 +128,13 @@ class OpenCalls:
         call.put(envelope)
         return True
 
-    def fail_all(self, error: RequestError) -> None:
+    def fail(self, error: RequestError, responders: set[str]) -> None:
+        """End the open calls to these agents with this error."""
+        for call in list(self._calls.values()):
+            if call.responder in responders:
+                call.put(error)
+
+    def close_all(self, error: RequestError) -> None:
         """End every open call, and every later one, with this error."""
         self._closed = error
         for call in list(self._calls.values()):

@@ -28,7 +28,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DefinitionsOnly", "Interrupted", "definitions_only", "forget", "remember"]
+__all__ = [
+    "DefinitionsOnly",
+    "Interrupted",
+    "definitions_only",
+    "forget",
+    "leave_to_parent",
+    "remember",
+    "stop_here_if_only_definitions_are_wanted",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +75,7 @@ class _Lifetime:
         self.received: int | None = None
         self.stop = threading.Event()
         self.definitions_only = False
+        self.has_parent = False
 
 
 _process = _Lifetime()
@@ -118,8 +127,15 @@ def stop_here_if_only_definitions_are_wanted() -> None:
         raise DefinitionsOnly
 
 
+def leave_to_parent() -> None:
+    """This process lives and ends as its parent says: neither of the two things is for it."""
+    _process.has_parent = True
+
+
 def _is_program() -> bool:
     """Whether this process runs a program that ends when its main module does."""
+    if _process.has_parent:
+        return False
     interactive = hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules
     return not interactive and "pytest" not in sys.modules
 

@@ -131,9 +131,13 @@ class Resident:
         self.agent._home = None
         for envelope in self._runner.close():
             self._place.drop(envelope, Reason.AGENT_REMOVED)
-        self._calls.fail_all(
+        self._calls.close_all(
             OutcomeUnknown(f'"{self.agent.id}" left the space while it waited for an answer')
         )
+
+    def lose(self, agent_ids: set[str], error: RequestError) -> None:
+        """Those agents cannot answer any more: end the agent's open calls to them with `error`."""
+        self._calls.fail(error, agent_ids)
 
     # For the agent
 

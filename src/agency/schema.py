@@ -296,7 +296,8 @@ def _check_size(own: Message) -> None:
 
 def _refuse(error: ValidationError) -> NoReturn:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join(str(step) for step in first["loc"]) or "message"
+    steps = first["loc"][:-2] if first["loc"][-1:] == ("[key]",) else first["loc"]
+    path = ".".join(str(step) for step in steps) or "message"
     raise InvalidMessage(f"{path}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 

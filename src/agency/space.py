@@ -21,11 +21,11 @@ from typing import Any, Final, Self, TypeVar, overload
 from agency import lifetime
 from agency.agent import Agent, handling
 from agency.deadletters import DeadLetter, DeadLetters, Reason
-from agency.envelope import Envelope, answer, new_envelope_id
+from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
 from agency.guest import Guest
 from agency.resident import Resident
-from agency.schema import check_agent_id, duplicate
+from agency.schema import BROADCAST, check_agent_id, duplicate
 from agency.threads import Crew
 from agency.turn import describe
 
@@ -271,9 +271,11 @@ class Space(ABC):
         self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
         if envelope.receipt is not None:
             envelope.receipt.settled()
-        if envelope.wants_answer and reason in _ANSWERED:
+        message = envelope.message
+        if reason in _ANSWERED and (
+            envelope.wants_answer or _is_told_without_asking(envelope, reason)
+        ):
             failure, text = _ANSWERED[reason]
-            message = envelope.message
             refusal = answer(
                 envelope,
                 self._new_id(),
@@ -404,6 +406,16 @@ def _move_in(resident: Resident) -> None:
         resident.move_in()
     except Exception as error:
         raise StartFailed(f"after_add of {resident.agent.id!a} raised {describe(error)}") from error
+
+
+def _is_told_without_asking(envelope: Envelope, reason: Reason) -> bool:
+    """Whether even a sender that does not wait is to get an `error`: its message may have run in part."""
+    return (
+        reason is Reason.AGENT_DIED
+        and envelope.kind is Kind.TELL
+        and envelope.message["to"] != BROADCAST
+        and envelope.message["action"]["name"] not in {"response", "error"}
+    )
 
 
 _ANSWERED = {

@@ -1,0 +1,177 @@
+"""Frames: what travels on the sockets of a LocalSpace.
+
+    length (4 bytes, of all that follows) | kind (1) | size of to (1) | to | size of from (1) | from | payload
+
+The hub reads the ids and forwards the rest unread. A MESSAGE's payload is one JSON array, the
+envelope and its message; everything else carries a JSON object, or a pickled class on its one way
+from the application to a worker. Pure values; `local_link` and `local_hub` move them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from socket import socket
+from typing import Any, Final
+
+import pydantic_core
+
+from agency.envelope import Envelope, Kind
+from agency.errors import Failure
+
+__all__ = ["Frame", "FrameReader", "frame", "message_frame", "read_envelope", "split"]
+
+_LENGTH: Final = struct.Struct("!I")
+_BUFFER: Final = 64 * 1024  # a larger one is mapped anew by the allocator for every read
+
+
+class Frame(IntEnum):
+    """What a frame is for."""
+
+    MESSAGE = 1
+    """An envelope, any way. `to` is the member it is for, or `*`."""
+    DEAD_LETTER = 2
+    """An envelope that was lost, to the application. `to` is the reason."""
+    CONNECT = 3
+    """From the application: an agent lives there. `to` is its id."""
+    DISCONNECT = 4
+    """From the application: it no longer does."""
+    ADD = 5
+    """From the application to a worker: build an agent. `to` is its id, `from` the worker's number
+    and the slot.
+    """
+    ADDED = 6
+    """From a worker: it is there. `to` is its id; the payload says whether it receives its own
+    broadcasts.
+    """
+    FAILED = 7
+    """From a worker: it could not be built or set up. `to` is its id, the payload says why."""
+    REMOVE = 8
+    """From the application to a worker: let an agent leave. `to` is its id."""
+    REMOVED = 9
+    """From a worker: it has left. `to` is its id."""
+    STOP = 10
+    """From the application to a worker: let all agents leave and end. `to` is the worker's number.
+    """
+    WORKER_GONE = 11
+    """From the hub: a worker's process has ended. `to` is its number; the payload names the agents
+    it had.
+    """
+
+
+def frame(kind: Frame, to: bytes = b"", sender: bytes = b"", payload: bytes = b"") -> bytes:
+    """One frame, ready to be written."""
+    head = bytes((kind, len(to))) + to + bytes((len(sender),)) + sender
+    return _LENGTH.pack(len(head) + len(payload)) + head + payload
+
+
+def split(data: bytes) -> tuple[int, bytes, bytes, int]:
+    """The kind, `to`, `from` and the position of the payload of one whole frame."""
+    after_to = 6 + data[5]
+    payload = after_to + 1 + data[after_to]
+    return data[4], data[6:after_to], data[after_to + 1 : payload], payload
+
+
+def message_frame(
+    envelope: Envelope, kind: Frame = Frame.MESSAGE, to: bytes | None = None
+) -> bytes:
+    """The frame that carries an envelope to the receiver of its message, unless `to` says
+    otherwise.
+    """
+    message = envelope.message
+    payload = pydantic_core.to_json(
+        (
+            envelope.id,
+            envelope.kind,
+            envelope.correlation_id,
+            envelope.failure,
+            envelope.chain,
+            envelope.hops,
+            envelope.deadline,
+            envelope.trace,
+            message,
+        )
+    )
+    return frame(
+        kind, message["to"].encode() if to is None else to, message["from"].encode(), payload
+    )
+
+
+def read_envelope(data: bytes, payload: int) -> Envelope:
+    """The envelope in a frame made by `message_frame`.
+
+    Not validated again: the sender's process has frozen the message, and only processes of the same
+    application have this socket.
+    """
+    fields: list[Any] = pydantic_core.from_json(memoryview(data)[payload:].tobytes())
+    envelope_id, kind, correlation_id, failure, chain, hops, deadline, trace, message = fields
+    return Envelope(
+        message=message,
+        id=envelope_id,
+        kind=_KINDS[kind],
+        correlation_id=correlation_id,
+        failure=None if failure is None else Failure.read(failure),
+        chain=tuple(chain),
+        hops=hops,
+        deadline=deadline,
+        trace=trace,
+    )
+
+
+_KINDS: Final = {str(kind): kind for kind in Kind}
+
+
+class FrameReader:
+    """Reads frames from one socket. A frame that is cut off by the end of the stream is never seen."""
+
+    __slots__ = ("_buffer", "_end", "_start")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_BUFFER)
+        self._start = 0
+        self._end = 0
+
+    def fill(self, source: socket) -> bool:
+        """Read once. Returns False at the end of the stream. Blocks if the socket does.
+
+        Raises:
+            BlockingIOError: the socket does not block and there is nothing.
+        """
+        if self._end == len(self._buffer):
+            self._make_room()
+        with memoryview(self._buffer) as view:
+            try:
+                count = source.recv_into(view[self._end :])
+            except ConnectionError:
+                return False
+        self._end += count
+        return count > 0
+
+    def frames(self) -> Iterator[bytes]:
+        """The whole frames read so far, each once."""
+        buffer = self._buffer
+        while self._end - self._start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, self._start)
+            stop = self._start + _LENGTH.size + length
+            if stop > self._end:
+                return
+            data = bytes(buffer[self._start : stop])
+            self._start = stop
+            yield data
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(buffer) > _BUFFER:
+                self._buffer = bytearray(_BUFFER)
+
+    def _make_room(self) -> None:
+        """Move what is left to the front; if that is a frame larger than the buffer, get a buffer
+        that holds it.
+        """
+        left = self._buffer[self._start : self._end]
+        size = _BUFFER
+        if len(left) >= _LENGTH.size:
+            size = max(size, _LENGTH.size + _LENGTH.unpack_from(left)[0])
+        fresh = bytearray(max(size, len(left) + 1))
+        fresh[: len(left)] = left
+        self._buffer, self._start, self._end = fresh, 0, len(left)

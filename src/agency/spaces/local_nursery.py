@@ -1,0 +1,230 @@
+"""The nursery: a clean process with Agency already imported, which forks the hub and the workers of
+a LocalSpace.
+
+A worker from here starts in a few milliseconds and shares most of its memory, where a fresh
+interpreter takes a tenth of a second. The nursery has one thread and nothing of the application in
+it: no lock, no socket and no thread of the application can be caught half-way in a fork, and the
+application's main module is not run again.
+
+`Nursery` is the application's handle; `main` runs in the process itself. When the application ends,
+however that comes about, the nursery ends, and the kernel ends the workers with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from mmap import mmap
+from typing import Any, Final
+
+from agency.spaces.local_hub import ANNOUNCEMENT, progress_of, run_hub
+
+__all__ = ["Nursery", "main"]
+
+SLOTS: Final = 65536
+"""Agents that one worker can ever have had. Their shared memory is taken only as they come."""
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_PATIENCE: Final = 5.0  # seconds for processes that were told to end
+
+
+class Nursery:
+    """The application's handle on its nursery: starts the process, and asks it for workers.
+
+    Attributes:
+        hub: the application's end of the socket to the hub.
+    """
+
+    def __init__(self) -> None:
+        self._control, their_control = socket.socketpair()
+        self.hub, their_hub = socket.socketpair()
+        self._lock = threading.Lock()
+        ends = (their_control.fileno(), their_hub.fileno())
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from agency.spaces.local_nursery import main; main{ends!r}"
+        )
+        with their_control, their_hub:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=ends,
+                stdin=subprocess.DEVNULL,
+            )
+        self._replies = self._control.makefile("r", encoding="utf-8")
+        self._ask({"argv": sys.argv, "main": _main_module()})
+
+    def start_worker(self, number: int) -> int:
+        """Start a worker process and make it known to the hub. Returns its process id.
+
+        Raises:
+            OSError: the machine has no room for another process, or the nursery is gone.
+        """
+        return int(self._ask({"worker": number}))
+
+    def kill(self, process_id: int) -> None:
+        """End a worker process at once. It may have ended already."""
+        with contextlib.suppress(OSError):
+            self._ask({"kill": process_id})
+
+    def close(self) -> None:
+        """End the nursery, the hub, and all workers that are left; wait until they are gone."""
+        self.hub.close()
+        self._replies.close()
+        self._control.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        with self._lock:
+            try:
+                self._control.sendall(json.dumps(request).encode() + b"\n")
+                line = self._replies.readline()
+            except (OSError, ValueError) as error:
+                raise OSError(f"the space's nursery of processes has ended: {error}") from None
+        if not line:
+            raise OSError("the space's nursery of processes has ended")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise OSError(reply["error"])
+        return reply["value"]
+
+
+def _main_module() -> dict[str, str | None]:
+    """How a worker can find the application's main module, should it need the definitions in it."""
+    module = sys.modules.get("__main__")
+    spec = getattr(module, "__spec__", None)
+    path = getattr(module, "__file__", None)
+    return {"name": spec.name if spec else None, "path": os.path.abspath(path) if path else None}  # noqa: PTH100  # no symlinks resolved
+
+
+# In the nursery's own process
+
+
+def main(control_end: int, hub_end: int) -> None:
+    """The nursery's life; in the processes that it forks, theirs."""
+    # What a process is to become is returned, not called, so that it does not run on top of the
+    # nursery's stack.
+    become = _nurse(socket.socket(fileno=control_end), socket.socket(fileno=hub_end))
+    become()
+
+
+def _nurse(control: socket.socket, to_application: socket.socket) -> Callable[[], None]:
+    # Imported here to be there, ready, in every worker; the application's handle needs none of it.
+    from agency.spaces.local_worker import Setting, run_worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
+    children: set[int] = set()
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
+    to_hub, from_nursery = socket.socketpair()
+    hub = os.fork()
+    if hub == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        to_hub.close()
+        return lambda: run_hub(to_application, from_nursery)
+    children.add(hub)
+    from_nursery.close()
+    to_application.close()
+
+    gc.collect()
+    gc.freeze()  # what is here by now stays shared with the workers, untouched by their garbage collector
+    requests = control.makefile("r", encoding="utf-8")
+    setting: Setting | None = None
+    for line in requests:
+        request = json.loads(line)
+        value: Any = None
+        if setting is None:
+            setting = Setting(**request)
+        elif "kill" in request:
+            if request["kill"] in children:  # else it has ended, and the number may be another's
+                os.kill(request["kill"], signal.SIGKILL)
+        else:
+            try:
+                worker_end, progress, value = _bear(to_hub, request["worker"])
+            except OSError as error:
+                _reply(control, {"error": f"no worker process can be started: {error}"})
+                continue
+            if value == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                requests.close()
+                control.close()
+                to_hub.close()
+                ready = setting
+                return lambda: run_worker(worker_end, progress, ready)
+            children.add(value)
+            worker_end.close()
+        _reply(control, {"value": value})
+    return lambda: _end(hub, children)
+
+
+def _reply(control: socket.socket, reply: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # the application has gone: reading will say so
+        control.sendall(json.dumps(reply).encode() + b"\n")
+
+
+def _bear(to_hub: socket.socket, number: int) -> tuple[socket.socket, memoryview, int]:
+    """Fork a worker; returns its socket and memory, and its process id, or 0 in the worker."""
+    worker_end, hub_end = socket.socketpair()
+    memory = os.memfd_create("agency-progress") if hasattr(os, "memfd_create") else _unnamed_file()
+    try:
+        os.ftruncate(memory, SLOTS * 16)
+        progress = progress_of(mmap(memory, 0))
+        socket.send_fds(
+            to_hub, [str(number).encode().ljust(ANNOUNCEMENT)], [hub_end.fileno(), memory]
+        )
+        process_id = os.fork()
+    finally:
+        os.close(memory)
+        hub_end.close()
+    if process_id == 0:
+        _die_with_parent()
+    return worker_end, progress, process_id
+
+
+def _unnamed_file() -> int:
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the nursery ends. Linux only; elsewhere the closed
+    socket has to do.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _reap(children: set[int]) -> None:
+    """Take note of ended children, so that they do not remain as zombies."""
+    with contextlib.suppress(ChildProcessError):
+        while process_id := os.waitpid(-1, os.WNOHANG)[0]:
+            children.discard(process_id)
+
+
+def _end(hub: int, children: set[int]) -> None:
+    """The application has gone: end the workers, wait for the hub, which has noticed too. Leaves
+    nothing.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.alarm(int(_PATIENCE))
+    _reap(children)
+    for process_id in children - {hub}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()

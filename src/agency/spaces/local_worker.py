@@ -1,0 +1,277 @@
+"""A worker: a process that houses agents of a LocalSpace.
+
+Forked by the nursery with one socket, to the hub, and a few words of memory in which it notes how
+far each of its agents has come. Its main thread builds agents, a thread reads the socket, and the
+agents run as everywhere (`agency.resident`). When the hub is gone, so is the application, and the
+worker ends at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from agency import lifetime
+from agency.deadletters import DeadLetter, Reason
+from agency.envelope import Envelope, Receipt
+from agency.errors import AgencyError, NotAccepted
+from agency.resident import Resident
+from agency.space import Space
+from agency.spaces.local_frames import Frame, frame, message_frame, read_envelope, split
+from agency.spaces.local_hub import SETTLED, STARTED, WORDS_PER_SLOT
+from agency.spaces.local_link import Link
+from agency.turn import describe
+
+__all__ = ["Setting", "run_worker"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a worker needs to know of the application."""
+
+    argv: list[str]
+    main: dict[str, str | None]
+    """The `name` (if it was run with -m) and `path` of the main module; None for what it does not
+    have.
+    """
+
+
+class _Progress:
+    """How far one agent has come with the messages that it was sent, kept where the hub can read
+    it.
+    """
+
+    __slots__ = ("_ahead", "_lock", "_settled", "_word", "_words")
+
+    def __init__(self, words: memoryview, slot: int) -> None:
+        self._words = words
+        self._word = slot * WORDS_PER_SLOT
+        self._lock = threading.Lock()
+        self._settled = 0  # every message up to this number is settled; guarded by _lock
+        self._ahead: set[int] = set()  # settled ones beyond; guarded by _lock
+
+    def started(self, number: int) -> None:
+        with self._lock:
+            self._words[self._word + STARTED] = max(self._words[self._word + STARTED], number)
+
+    def settled(self, number: int) -> None:
+        with self._lock:
+            self._ahead.add(number)
+            while self._settled + 1 in self._ahead:
+                self._settled += 1
+                self._ahead.discard(self._settled)
+            self._words[self._word + SETTLED] = self._settled
+
+
+class _Receipt(Receipt):
+    __slots__ = ("_number", "_progress")
+
+    def __init__(self, progress: _Progress, number: int) -> None:
+        self._progress = progress
+        self._number = number
+
+    def started(self) -> None:
+        self._progress.started(self._number)
+
+    def settled(self) -> None:
+        self._progress.settled(self._number)
+
+
+class _Door:
+    """Where messages for one agent arrive, from before the agent is built. Used under the space's
+    `_doors_lock`.
+    """
+
+    __slots__ = ("arrived", "progress", "resident", "waiting")
+
+    def __init__(self, progress: _Progress) -> None:
+        self.progress = progress
+        self.arrived = 0
+        """How many messages the hub has sent: the number of the last one."""
+        self.waiting: list[Envelope] = []
+        self.resident: Resident | None = None
+
+
+class _WorkerSpace(Space):
+    """The space as the agents in a worker see it: everything goes through the hub."""
+
+    def __init__(self, end: socket.socket, words: memoryview) -> None:
+        super().__init__()
+        self._words = words
+        self._doors: dict[str, _Door] = {}
+        self._doors_lock = threading.Lock()
+        self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        """For the main thread; None ends it."""
+        self.link = Link(end, self._take, _end_at_once)
+
+    # The transport
+
+    def route(self, envelope: Envelope) -> None:
+        self.link.send(message_frame(envelope))
+
+    def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
+        """The application counts and answers for all processes."""
+        logger.debug("dead letter: %s %s", reason, detail)
+        if envelope.receipt is not None:
+            envelope.receipt.settled()
+        try:
+            self.link.send(message_frame(envelope, Frame.DEAD_LETTER, reason.encode()))
+        except NotAccepted:
+            self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
+
+    def _claim(self, agent_id: str) -> None:
+        """Nothing to do: the application knows all ids."""
+
+    def _release(self, agent_id: str) -> None:
+        with self._doors_lock:
+            self._doors.pop(agent_id, None)
+
+    def _connect(self, resident: Resident) -> None:
+        with self._doors_lock:
+            door = self._doors[resident.agent.id]
+            door.resident = resident
+            for envelope in door.waiting:
+                resident.deliver(envelope)
+            door.waiting.clear()
+
+    def _disconnect(self, resident: Resident) -> None:
+        """Nothing to do: what still comes meets a closed door."""
+
+    def _take(self, data: bytes) -> None:
+        """What the hub sends, on the link's thread."""
+        kind, to, sender, payload = split(data)
+        agent_id = to.decode()
+        if kind == Frame.MESSAGE:
+            self._deliver(agent_id, read_envelope(data, payload))
+        elif kind == Frame.ADD:
+            slot = int(sender.split(b"/")[1])
+            with self._doors_lock:
+                self._doors[agent_id] = _Door(_Progress(self._words, slot))
+            self.tasks.put(lambda: self._build(agent_id, data[payload:]))
+        elif kind == Frame.REMOVE:
+            self.tasks.put(lambda: self._let_leave(agent_id))
+        elif kind == Frame.STOP:
+            self.tasks.put(None)
+
+    def _deliver(self, agent_id: str, envelope: Envelope) -> None:
+        with self._doors_lock:
+            door = self._doors.get(agent_id)
+            if door is not None:
+                door.arrived += 1
+                envelope.receipt = _Receipt(door.progress, door.arrived)
+                if door.resident is None:
+                    door.waiting.append(envelope)
+                    return
+        if door is None or door.resident is None:
+            self.drop(envelope, Reason.AGENT_REMOVED)
+        else:
+            door.resident.deliver(envelope)
+
+    # The main thread
+
+    def _build(self, agent_id: str, pickled: bytes) -> None:
+        try:
+            agent_class, args, kwargs = pickle.loads(pickled)  # noqa: S301  # from the application, over a private socket
+            agent = self.add_foreground(agent_class, agent_id, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, the one who called `add` is told
+            self._release(agent_id)
+            text = describe(error) if not isinstance(error, AgencyError) else str(error)
+            trace = "".join(traceback.format_exception(error))
+            self.link.send(frame(Frame.FAILED, agent_id.encode(), b"", f"{text}\0{trace}".encode()))
+        else:
+            wants_own = b"true" if agent._receive_own_broadcasts else b"false"
+            self.link.send(frame(Frame.ADDED, agent_id.encode(), b"", wants_own))
+
+    def _let_leave(self, agent_id: str) -> None:
+        try:
+            self.remove(agent_id)
+        finally:
+            self.link.send(frame(Frame.REMOVED, agent_id.encode()))
+
+
+def run_worker(end: socket.socket, words: memoryview, setting: Setting) -> None:
+    """The worker's life, from fork to end; called in the main thread.
+
+    Args:
+        end: to the hub.
+        words: shared with the hub, see `agency.spaces.local_hub.progress_of`.
+        setting: of the application.
+    """
+    lifetime.leave_to_parent()
+    signal.signal(signal.SIGINT, _leave_to_application)
+    sys.argv[:] = setting.argv
+    _Definitions(setting.main).announce()
+    space = _WorkerSpace(end, words)
+    space.link.start()
+    while (task := space.tasks.get()) is not None:
+        try:
+            task()
+        except AgencyError:
+            logger.exception("a task of the application could not be done")
+    space.destroy()
+    sys.exit(0)
+
+
+def _leave_to_application(*_: object) -> None:
+    """Ctrl-C reaches the whole foreground group; the application decides when to stop.
+
+    A handler rather than SIG_IGN, which the programs that an agent starts would inherit.
+    """
+
+
+def _end_at_once() -> None:
+    """The hub is gone, and with it everybody to talk to."""
+    os._exit(1)
+
+
+class _Definitions(ModuleType):
+    """Stands for the application's main module until somebody needs a definition in it.
+
+    Then the module is run once, under the name that multiprocessing uses for the same purpose, so a
+    guarded program does nothing else. An unguarded one is stopped where it makes its space: what it
+    defines above that is there.
+    """
+
+    def __init__(self, main: dict[str, str | None]) -> None:
+        super().__init__("__mp_main__")
+        self.__dict__["_main"] = main
+
+    def announce(self) -> None:
+        """Take the main module's place."""
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = self
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_main" not in self.__dict__:
+            raise AttributeError(f"the application's main module has no {name!r}")
+        self._load(self.__dict__.pop("_main"))
+        return getattr(self, name)
+
+    def _load(self, main: dict[str, str | None]) -> None:
+        name, path = main["name"], main["path"]
+        spec = find_spec(name) if name else None
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "get_code"):
+            self.__spec__, self.__package__ = spec, spec.parent
+            code = spec.loader.get_code(spec.name)
+            self.__file__ = spec.origin
+        elif path is not None:
+            self.__file__ = path
+            code = compile(Path(path).read_bytes(), path, "exec")
+        else:
+            return
+        with lifetime.definitions_only():
+            exec(code, self.__dict__)  # noqa: S102  # the application's own main module
