@@ -1,0 +1,1 @@
+"""The tests: sentences about what Agency promises, read top to bottom."""
