@@ -18,7 +18,7 @@ from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
 from agency.errors import InvalidAction, InvalidArguments
 from agency.help import Description, parameters_of
 
-__all__ = ["ActionSpec", "ActionTable", "action"]
+__all__ = ["ActionSpec", "ActionTable", "action", "by_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -92,6 +92,16 @@ def action(
     return mark if function is None else mark(function)
 
 
+def by_default(method: Function) -> Function:
+    """Mark a method as the framework's own: it returns at once, and a callback need not be called at all."""
+    method.__agency_default__ = True  # type: ignore[attr-defined]  # any function may have it
+    return method
+
+
+def _is_default(method: Callable[..., Any]) -> bool:
+    return getattr(method, "__agency_default__", False)
+
+
 class ActionSpec:
     """One action of one class: how it is called, who may, and what it says of itself."""
 
@@ -102,8 +112,11 @@ class ActionSpec:
         self.help_override = declaration.help
         self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+        self.returns_at_once = self.is_async or _is_default(method)
+        """Whether calling it cannot block; what it returns may still have to be awaited."""
         try:
             self._parameters, self._takes_others = parameters_of(method)
+            self._taken = _taken_by_self(method)
             self.description = Description(
                 method, self._parameters, takes_others=self._takes_others
             )
@@ -121,6 +134,10 @@ class ActionSpec:
         """
         if not args and not self._parameters:
             return args
+        if self._takes_others and self._taken in args:
+            raise InvalidArguments(
+                f'"{self.name}" cannot be called like this: argument "{self._taken}": is the agent itself'
+            )
         try:
             return self._arguments.validate_python(args)
         except ValidationError as error:
@@ -150,7 +167,7 @@ class ActionSpec:
 
 
 class ActionTable:
-    """The actions of one class by declared name."""
+    """The actions of one class by declared name, and which callbacks it has."""
 
     def __init__(self, agent_class: type) -> None:
         self._specs: dict[str, ActionSpec] = {}
@@ -165,8 +182,20 @@ class ActionTable:
             self._specs[spec.name] = spec
         self.get = self._specs.get
         """The action of that name, or None."""
+        callbacks = {
+            name: callback
+            for name in CALLBACKS
+            if not _is_default(callback := getattr(agent_class, name))
+        }
+        self.has_before_action = "before_action" in callbacks
+        self.before_action_takes_message = (
+            self.has_before_action
+            and len(inspect.signature(callbacks["before_action"]).parameters) > 1
+        )
+        """The seeds give it no argument, the last release gave it the message: both are right."""
+        self.has_after_action = "after_action" in callbacks
         self.needs_event_loop = any(spec.is_async for spec in self._specs.values()) or any(
-            inspect.iscoroutinefunction(getattr(agent_class, name, None)) for name in CALLBACKS
+            inspect.iscoroutinefunction(callback) for callback in callbacks.values()
         )
         """Whether any action or callback is `async`."""
 
@@ -193,6 +222,13 @@ class ActionTable:
             if spec.access_policy is not ACCESS_DENIED
             and (spec.name == action_name if action_name else spec.name not in SPECIAL_ACTIONS)
         ]
+
+
+def _taken_by_self(method: Callable[..., Any]) -> str | None:
+    """The name that `**kwargs` cannot hold, because it is the method's own name for the agent."""
+    for parameter in inspect.signature(method).parameters.values():
+        return None if parameter.kind is parameter.POSITIONAL_ONLY else parameter.name
+    raise TypeError("it does not take the agent itself (self) as its first argument")
 
 
 def _declared(agent_class: type) -> list[tuple[Callable[..., Any], _Declaration]]:

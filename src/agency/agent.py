@@ -9,15 +9,14 @@ what `request` and `stream` ask of the home.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
-from agency.actions import ActionSpec, ActionTable, action
+from agency.actions import ActionSpec, ActionTable, action, by_default
 from agency.envelope import Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
@@ -28,8 +27,10 @@ __all__ = [
     "Agent",
     "Handling",
     "Home",
+    "Membership",
     "current_message",
     "handling",
+    "home_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,18 @@ class Home(Protocol):
     def astream(self, message: Message, timeout: float | None) -> AsyncIterator[Any]: ...
 
 
+@dataclass(slots=True)
+class Membership:
+    """What the framework knows of one agent."""
+
+    id: str
+    actions: ActionTable
+    receive_own_broadcasts: bool
+    concurrency: int
+    permission_timeout: float
+    home: Home | None = None
+
+
 class Agent:
     """Base class of agents: give it actions, add it to a space.
 
@@ -107,19 +120,21 @@ class Agent:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is at least 1, not {concurrency}")
-        self._id = check_agent_id(id)
-        self._receive_own_broadcasts = receive_own_broadcasts
-        self._concurrency = concurrency
-        self._permission_timeout = permission_timeout
-        self._actions = ActionTable.of(type(self))
-        self._home: Home | None = None
+        # The only attribute of the framework's own, so that a subclass may call its own what it likes.
+        self._agency = Membership(
+            check_agent_id(id),
+            ActionTable.of(type(self)),
+            receive_own_broadcasts,
+            concurrency,
+            permission_timeout,
+        )
 
     # Identity
 
     @property
     def id(self) -> str:
         """How others address this agent."""
-        return self._id
+        return self._agency.id
 
     @property
     def _current_message(self) -> dict[str, Any] | None:
@@ -148,7 +163,7 @@ class Agent:
             NotAccepted: the space could not take it; nothing was sent.
             NotInSpace: the agent has not been added to a space, or has left it.
         """
-        self._require_home().send(self._own(message))
+        home_of(self).send(_own(self, message))
 
     def request(self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT) -> Any:
         """Send a message and wait for the value that the action returns; None is a value here.
@@ -169,7 +184,7 @@ class Agent:
             OutcomeUnknown: the agent or the link died.
             InvalidMessage: breaks the schema, or is a broadcast.
         """
-        return self._require_home().request(self._own_to_one(message), timeout)
+        return home_of(self).request(_own_to_one(self, message), timeout)
 
     async def arequest(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
@@ -177,7 +192,7 @@ class Agent:
         """`request` for async code: waits without blocking the event loop. The same guarantees and
         errors.
         """
-        return await self._require_home().arequest(self._own_to_one(message), timeout)
+        return await home_of(self).arequest(_own_to_one(self, message), timeout)
 
     def stream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
@@ -196,13 +211,13 @@ class Agent:
         Raises:
             The errors of `request`, the first time a value is awaited that does not come.
         """
-        return self._require_home().stream(self._own_to_one(message), timeout)
+        return home_of(self).stream(_own_to_one(self, message), timeout)
 
     def astream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncIterator[Any]:
         """`stream` for async code."""
-        return self._require_home().astream(self._own_to_one(message), timeout)
+        return home_of(self).astream(_own_to_one(self, message), timeout)
 
     def proxy(self, agent_id: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> Proxy:
         """Another agent as an object: `calc = agent.proxy("calc"); calc.add(a=1, b=2)` is a
@@ -213,6 +228,7 @@ class Agent:
     # Special actions
 
     @action
+    @by_default
     def help(
         self, action_name: str | None = None, format: Literal["help", "json_schema"] = "help"
     ) -> dict[str, Any]:
@@ -225,9 +241,12 @@ class Agent:
         Returns:
             dict: An object with one entry for each action
         """
-        return {spec.name: _describe(spec, format) for spec in self._actions.shown(action_name)}
+        return {
+            spec.name: _describe(spec, format) for spec in self._agency.actions.shown(action_name)
+        }
 
     @action
+    @by_default
     def response(self, data: Any = None, original_message_id: str | None = None) -> None:
         """Receive the value of an action that this agent invoked with `send`. Override it to use
         the value.
@@ -236,9 +255,10 @@ class Agent:
             data: What the action returned
             original_message_id: The id of the message that invoked it
         """
-        logger.debug('"%s" got a response to %r', self._id, original_message_id)
+        logger.debug('"%s" got a response to %r', self.id, original_message_id)
 
     @action
+    @by_default
     def error(self, error: str = "", original_message_id: str | None = None) -> None:
         """Receive the error of an action that this agent invoked with `send`. Override it to act on
         it.
@@ -247,12 +267,11 @@ class Agent:
             error: What went wrong
             original_message_id: The id of the message that invoked it
         """
-        logger.warning(
-            '"%s" got an error in answer to %r: %s', self._id, original_message_id, error
-        )
+        logger.warning('"%s" got an error in answer to %r: %s', self.id, original_message_id, error)
 
     # Callbacks
 
+    @by_default
     def after_add(self) -> Any:
         """Called once after the agent was added: it may send and request; its mailbox is open but
         waits until this returns.
@@ -260,6 +279,7 @@ class Agent:
         May be `async`. If it raises, `add` raises `StartFailed` and the agent is not in the space.
         """
 
+    @by_default
     def before_remove(self) -> Any:
         """Called once before the agent leaves its space, when it takes no more messages but may
         still send.
@@ -268,6 +288,7 @@ class Agent:
         May be `async`. What it raises is logged.
         """
 
+    @by_default
     def before_action(self, message: dict[str, Any]) -> Any:
         """Called before each permitted action, on the agent's thread or loop. May be `async`; may
         leave out the argument.
@@ -275,6 +296,7 @@ class Agent:
         If it raises, neither the action nor `after_action` runs and the sender gets the error.
         """
 
+    @by_default
     def after_action(
         self, message: dict[str, Any], return_value: Any, error: BaseException | None
     ) -> Any:
@@ -282,6 +304,7 @@ class Agent:
         itself is logged.
         """
 
+    @by_default
     def request_permission(self, proposed_message: dict[str, Any]) -> Any:
         """Decide about a call of an action with `ACCESS_REQUESTED`. Only `True` permits.
 
@@ -290,47 +313,37 @@ class Agent:
         no answer within `permission_timeout` is a refusal, and so is this default.
         """
         logger.warning(
-            '"%s" has no request_permission, so its actions on request are refused', self._id
+            '"%s" has no request_permission, so its actions on request are refused', self.id
         )
         return False
 
-    # For the framework
 
-    # Worked out once a class, so that no message has to ask.
-    _has_before_action: ClassVar[bool] = False
-    _before_action_takes_message: ClassVar[bool] = True
-    _has_after_action: ClassVar[bool] = False
-    _inline_methods: ClassVar[frozenset[str]] = frozenset({"help", "response", "error"})
+def home_of(agent: Agent) -> Home:
+    """Where the agent lives.
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._has_before_action = cls.before_action is not Agent.before_action
-        cls._before_action_takes_message = len(inspect.signature(cls.before_action).parameters) > 1
-        cls._has_after_action = cls.after_action is not Agent.after_action
-        cls._inline_methods = frozenset(
-            name for name in Agent._inline_methods if getattr(cls, name) is getattr(Agent, name)
+    Raises:
+        NotInSpace: nowhere.
+    """
+    if agent._agency.home is None:
+        raise NotInSpace(f'"{agent.id}" is not in a space; add it to one first')
+    return agent._agency.home
+
+
+def _own(agent: Agent, message: dict[str, Any]) -> Message:
+    """The message, checked and signed by the agent."""
+    own = freeze(message)
+    if own.setdefault("from", agent.id) != agent.id:
+        raise InvalidMessage(
+            f'from: "{own["from"]}" is not the sender; leave it out, or write "{agent.id}"'
         )
+    return own
 
-    def _require_home(self) -> Home:
-        if self._home is None:
-            raise NotInSpace(f'"{self._id}" is not in a space; add it to one first')
-        return self._home
 
-    def _own(self, message: dict[str, Any]) -> Message:
-        own = freeze(message)
-        if own.setdefault("from", self._id) != self._id:
-            raise InvalidMessage(
-                f'from: "{own["from"]}" is not the sender; leave it out, or write "{self._id}"'
-            )
-        return own
-
-    def _own_to_one(self, message: dict[str, Any]) -> Message:
-        own = self._own(message)
-        if own["to"] == BROADCAST:
-            raise InvalidMessage(
-                'to: a request is to one agent; "*" has no single answer, use send'
-            )
-        return own
+def _own_to_one(agent: Agent, message: dict[str, Any]) -> Message:
+    own = _own(agent, message)
+    if own["to"] == BROADCAST:
+        raise InvalidMessage('to: a request is to one agent; "*" has no single answer, use send')
+    return own
 
 
 def current_message() -> dict[str, Any] | None:

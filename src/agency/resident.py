@@ -8,6 +8,7 @@ Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
@@ -38,7 +39,7 @@ class Resident:
     its runner.
     """
 
-    __slots__ = ("_calls", "_gone", "_place", "_runner", "_streams", "agent", "new_id")
+    __slots__ = ("_calls", "_gone", "_leaving", "_place", "_runner", "_streams", "agent", "new_id")
 
     def __init__(self, agent: Agent, place: Place, crew: Crew) -> None:
         self.agent = agent
@@ -47,6 +48,7 @@ class Resident:
         self._calls = OpenCalls()
         self._streams: set[str] = set()  # the ids of streams that somebody still wants
         self._gone = False
+        self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
 
     # The door
@@ -68,7 +70,7 @@ class Resident:
             elif kind is Kind.CANCEL:
                 self._streams.discard(envelope.correlation_id or "")
                 return self._settle(envelope)
-            elif envelope.chain.count(self.agent.id) >= self.agent._concurrency:
+            elif envelope.chain.count(self.agent.id) >= self.agent._agency.concurrency:
                 return self._deadlocked(envelope)
             elif kind is Kind.STREAM:
                 self._streams.add(envelope.id)
@@ -91,26 +93,30 @@ class Resident:
 
         Raises whatever `after_add` raises.
         """
-        self.agent._home = self
+        self.agent._agency.home = self
         self._runner.call(self.agent.after_add)
 
     def open_up(self) -> None:
         """Begin to handle messages."""
         self._runner.resume()
 
-    def retire(self) -> None:
-        """Begin with no further message. What arrives from now on, or waits, is a dead letter."""
-        self._gone = True
-        self._runner.halt()
+    def begin_to_leave(self) -> bool:
+        """Begin with no further message: what arrives from now on, or waits, is a dead letter.
+
+        Answers to open calls still come in. Returns False if somebody has seen to this already.
+        """
+        if self._leaving.acquire(blocking=False):
+            self._gone = True
+            self._runner.halt()
+            return True
+        return False
 
     def move_out(self, grace: float) -> bool:
-        """Finish the turns in progress, let the agent clean up, take the home away. Returns False
-        if a turn did not end.
+        """After `begin_to_leave`: finish the turns in progress, let the agent clean up, take the home
+        away. Returns False if a turn did not end.
 
-        Messages that were not begun become dead letters; whoever waits for them is told. To be
-        called once.
+        Messages that were not begun become dead letters; whoever waits for them is told.
         """
-        self.retire()
         turn = handling.get()
         from_inside = turn is not None and turn.agent is self.agent
         ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
@@ -128,7 +134,7 @@ class Resident:
         is lost.
         """
         self._gone = True
-        self.agent._home = None
+        self.agent._agency.home = None
         for envelope in self._runner.close():
             self._place.drop(envelope, Reason.AGENT_REMOVED)
         self._calls.close_all(
@@ -247,7 +253,7 @@ class Resident:
 
     def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
         self._calls.close(envelope.id)
-        if not finished and self.agent._home is not None:
+        if not finished and self.agent._agency.home is not None:
             self._cancel(envelope.message["to"], envelope.id)
 
     def _cancel(self, producer: str, stream_id: str | None) -> None:

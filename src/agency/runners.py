@@ -130,7 +130,7 @@ class Runner:
                 decide(permitted=False)
 
         def give_up() -> None:
-            if not decided.wait(agent._permission_timeout):
+            if not decided.wait(agent._agency.permission_timeout):
                 logger.warning('"%s" was not permitted in time: a refusal', agent.id)
                 decide(permitted=False)
 
@@ -231,7 +231,7 @@ class ConcurrentRunner(Runner):
 
     def resume(self) -> None:
         with self._changed:
-            self._free = self._work.agent._concurrency
+            self._free = self._work.agent._agency.concurrency
         for _ in range(min(len(self._mail), self._free)):
             self._start()
 
@@ -240,7 +240,7 @@ class ConcurrentRunner(Runner):
         limit = time.monotonic() + grace
         with self._changed:
             return self._changed.wait_for(
-                lambda: self._free >= self._work.agent._concurrency,
+                lambda: self._free >= self._work.agent._agency.concurrency,
                 max(0.0, limit - time.monotonic()),
             )
 
@@ -365,7 +365,7 @@ class LoopRunner(Runner):
             while (
                 self._mail
                 and not self._stopped
-                and len(self._turns) < self._work.agent._concurrency
+                and len(self._turns) < self._work.agent._agency.concurrency
             ):
                 started = self._loop.create_task(self._drive(self._mail.popleft()))
                 self._turns.add(started)
@@ -460,7 +460,7 @@ class LoopRunner(Runner):
             return function(proposed)
         asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
         self._rouse()
-        return asked.result(self._work.agent._permission_timeout)
+        return asked.result(self._work.agent._agency.permission_timeout)
 
 
 def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
@@ -470,6 +470,6 @@ def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
 
 def runner_for(work: Work, crew: Crew) -> Runner:
     """The runner that suits the agent, paused."""
-    if work.agent._actions.needs_event_loop:
+    if work.agent._agency.actions.needs_event_loop:
         return LoopRunner(work, crew)
-    return (SerialRunner if work.agent._concurrency == 1 else ConcurrentRunner)(work, crew)
+    return (SerialRunner if work.agent._agency.concurrency == 1 else ConcurrentRunner)(work, crew)

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from agency import lifetime
 from agency.agent import Agent, handling
@@ -36,9 +36,6 @@ logger = logging.getLogger(__name__)
 AnyAgent = TypeVar("AnyAgent", bound=Agent)
 AgentFactory = Callable[..., AnyAgent]
 
-GRACE: Final = 10.0
-"""Seconds that actions in progress are given when their agent is removed."""
-
 
 class Space(ABC):
     """Where agents communicate. All methods may be called from any thread, also from an agent's
@@ -46,15 +43,21 @@ class Space(ABC):
 
     A program that adds agents and reaches the end of its main module keeps serving until Ctrl-C,
     SIGTERM or `destroy`. Use it as a context manager to have it destroyed at the end of the block.
+
+    Args:
+        grace: seconds that actions in progress are given to end when their agent is removed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, grace: float = 10.0) -> None:
+        if grace < 0:
+            raise ValueError(f"grace is a number of seconds, not {grace}")
         lifetime.stop_here_if_only_definitions_are_wanted()
         self._lock = threading.RLock()
         self._residents: dict[str, Resident] = {}  # written under _lock, read without it
         self._claimed: set[str] = set()  # guarded by _lock
         self._crew = Crew(f"agency-{type(self).__name__}")
         self._dead_letters = DeadLetters()
+        self._grace = grace
         self._closing = False
         self._closed = threading.Event()
         self._new_id = new_envelope_id()
@@ -120,17 +123,13 @@ class Space(ABC):
             UnknownAgent: this space object has no such agent (a `ValueError`).
         """
         agent_id = agent.id if isinstance(agent, Agent) else agent
-        with self._lock:
-            resident = self._residents.get(agent_id)
-            if resident is not None and isinstance(agent, Agent) and resident.agent is not agent:
-                resident = None
-            if resident is not None:
-                del self._residents[agent_id]
-        if resident is None:
-            if not isinstance(agent, str) or not self._remove_elsewhere(agent_id):
-                raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
-            return
-        self._take_leave(resident, GRACE)
+        resident = self._residents.get(agent_id)
+        if isinstance(agent, Agent) and resident is not None and resident.agent is not agent:
+            resident = None
+        if resident is not None and resident.begin_to_leave():
+            self._take_leave(resident, self._grace)
+        elif isinstance(agent, Agent) or not self._remove_elsewhere(agent_id):
+            raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
 
     # Lifetime
 
@@ -146,7 +145,7 @@ class Space(ABC):
             first, self._closing = not self._closing, True
         if not first:
             if handling.get() is None:
-                self._closed.wait(2 * GRACE)
+                self._closed.wait(2 * self._grace)
             return
         try:
             self._take_everyone_out()
@@ -212,7 +211,7 @@ class Space(ABC):
 
     @abstractmethod
     def _disconnect(self, resident: Resident) -> None:
-        """Deliver nothing more to the resident. It may still send."""
+        """Deliver nothing more to the resident, which has left or could not come. Must not raise."""
 
     @abstractmethod
     def route(self, envelope: Envelope) -> None:
@@ -263,7 +262,7 @@ class Space(ABC):
         """Deliver a broadcast to every resident that wants it, each its own copy."""
         sender = envelope.message["from"]
         for resident in list(self._residents.values()):
-            if resident.agent.id != sender or resident.agent._receive_own_broadcasts:
+            if resident.agent.id != sender or resident.agent._agency.receive_own_broadcasts:
                 resident.deliver(replace(envelope, message=duplicate(envelope.message)))
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
@@ -354,30 +353,29 @@ class Space(ABC):
             raise SpaceClosed("the space was destroyed")
 
     def _take_leave(self, resident: Resident, grace: float) -> None:
-        self._disconnect(resident)
+        # It stays where others find it until it has moved out: its action in progress may wait for
+        # their answers, and its door lets nothing else in.
         if not resident.move_out(grace):
             logger.warning(
                 '"%s" was removed while an action of it is still running', resident.agent.id
             )
+        with self._lock:
+            self._residents.pop(resident.agent.id, None)
+        self._disconnect(resident)
         self._release(resident.agent.id)
 
     def _take_everyone_out(self) -> None:
         with self._lock:
-            leaving = list(reversed(self._residents.values()))
-        for resident in leaving:
-            resident.retire()
+            leaving = [one for one in reversed(self._residents.values()) if one.begin_to_leave()]
         limit = (
-            time.monotonic() + GRACE
-        )  # for all together: one that is stuck must not use up another's
+            time.monotonic() + self._grace
+        )  # for all: one that is stuck must not use up another's
         for resident in leaving:
-            with self._lock:
-                present = self._residents.pop(resident.agent.id, None) is resident
-            if present:
-                self._take_leave(resident, max(0.0, limit - time.monotonic()))
+            self._take_leave(resident, max(0.0, limit - time.monotonic()))
 
 
 def _checked_id(agent: Agent) -> str:
-    if not hasattr(agent, "_id"):
+    if not hasattr(agent, "_agency"):
         raise TypeError(f"{type(agent).__name__}.__init__ does not call super().__init__(id)")
     return agent.id
 
@@ -396,7 +394,7 @@ def _build(agent_id: str, build: Callable[[], Agent]) -> Agent:
         raise StartFailed(f"{agent_id!a} could not be built: {describe(error)}") from error
     if built_id != agent_id:
         raise StartFailed(f"{agent_id!a} could not be built: its constructor made it {built_id!a}")
-    if agent._home is not None:
+    if agent._agency.home is not None:
         raise StartFailed(f"{agent_id!a} is in a space already")
     return agent
 

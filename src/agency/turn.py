@@ -83,7 +83,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
     message = envelope.message
     name = message["action"]["name"]
     try:
-        spec = agent._actions.get(name)
+        spec = agent._agency.actions.get(name)
         if spec is None:
             if message["to"] == BROADCAST:
                 return None
@@ -98,9 +98,10 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             if (yield Ask(freeze_value(message, "message"))) is not True:
                 return _not_permitted(agent, envelope, new_id, name)
         args = spec.check_arguments(args)
-        if agent._has_before_action:
+        if agent._agency.actions.has_before_action:
             yield _callback(
-                agent.before_action, (message,) if agent._before_action_takes_message else ()
+                agent.before_action,
+                (message,) if agent._agency.actions.before_action_takes_message else (),
             )
     except InvalidArguments as error:
         return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
@@ -116,12 +117,10 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
                 agent, envelope, new_id, method(**args), is_async=spec.is_async
             )
         else:
-            value = yield Call(
-                method, (), args, spec.is_async or spec.method_name in agent._inline_methods
-            )
+            value = yield Call(method, (), args, spec.returns_at_once)
     except BaseException as error:  # SystemExit too: the agent lives on
         failure = error
-    if agent._has_after_action:
+    if agent._agency.actions.has_after_action:
         try:
             yield _callback(agent.after_action, (message, value, failure))
         except BaseException:

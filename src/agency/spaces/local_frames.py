@@ -123,7 +123,7 @@ _KINDS: Final = {str(kind): kind for kind in Kind}
 
 
 class FrameReader:
-    """Reads frames from one socket. A frame that is cut off by the end of the stream is never seen."""
+    """Reads frames from one socket. One that the end of the stream cuts off is never seen."""
 
     __slots__ = ("_buffer", "_end", "_start")
 

@@ -98,8 +98,7 @@ class _Hub:
             for key, events in self._selector.select():
                 peer = cast("_Peer | None", key.data)
                 if peer is None:
-                    if not self._welcome():
-                        self._selector.unregister(self._nursery)
+                    self._welcome_announced()
                 elif events & selectors.EVENT_READ and not self._read(peer):
                     if peer is self._application:
                         return
@@ -232,8 +231,19 @@ class _Hub:
         self._members[agent_id] = worker.members[agent_id] = _Member(worker, slot)
         self._send(worker, data)
 
+    def _welcome_announced(self) -> None:
+        """Welcome a worker if one is announced that has not been welcomed yet."""
+        self._nursery.setblocking(False)
+        try:
+            if not self._welcome():
+                self._selector.unregister(self._nursery)
+        except BlockingIOError:
+            pass
+        finally:
+            self._nursery.setblocking(True)
+
     def _welcome(self) -> bool:
-        """Take over the socket and the shared memory of a new worker. False if the nursery is gone."""
+        """Take over the socket and the memory of a new worker. False if the nursery is gone."""
         number, handles, _, _ = socket.recv_fds(self._nursery, ANNOUNCEMENT, 2)
         if not number:
             return False

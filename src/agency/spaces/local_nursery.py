@@ -44,7 +44,7 @@ class Nursery:
         hub: the application's end of the socket to the hub.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
         self._control, their_control = socket.socketpair()
         self.hub, their_hub = socket.socketpair()
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Nursery:
                 stdin=subprocess.DEVNULL,
             )
         self._replies = self._control.makefile("r", encoding="utf-8")
-        self._ask({"argv": sys.argv, "main": _main_module()})
+        self._ask({"argv": sys.argv, "grace": grace, "main": _main_module()})
 
     def start_worker(self, number: int) -> int:
         """Start a worker process and make it known to the hub. Returns its process id.

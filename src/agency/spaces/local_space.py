@@ -24,7 +24,7 @@ from agency.envelope import Envelope
 from agency.errors import AgentIdInUse, NotAccepted, OutcomeUnknown, StartFailed
 from agency.resident import Resident
 from agency.schema import BROADCAST
-from agency.space import GRACE, AgentFactory, Space
+from agency.space import AgentFactory, Space
 from agency.spaces.local_frames import Frame, frame, message_frame, read_envelope, split
 from agency.spaces.local_link import Link
 from agency.spaces.local_nursery import SLOTS, Nursery
@@ -62,12 +62,19 @@ class LocalSpace(Space):
     Args:
         max_workers: pack the agents into this many processes; None gives each its own.
         start_timeout: seconds that the construction of an agent in another process may take.
+        grace: seconds that actions in progress are given to end when their agent is removed.
     """
 
-    def __init__(self, *, max_workers: int | None = None, start_timeout: float = 120.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_workers: int | None = None,
+        start_timeout: float = 120.0,
+        grace: float = 10.0,
+    ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers is at least 1, or None for one each, not {max_workers}")
-        super().__init__()
+        super().__init__(grace=grace)
         self._max_workers = max_workers
         self._start_timeout = start_timeout
         self._office = threading.RLock()  # guards what follows
@@ -166,7 +173,7 @@ class LocalSpace(Space):
         worker = self._elsewhere.get(agent_id)
         if worker is None:
             return False
-        self._ask(worker, Frame.REMOVE, agent_id, timeout=GRACE + 2)
+        self._ask(worker, Frame.REMOVE, agent_id, timeout=self._grace + 2)
         self._withdraw(agent_id, worker)
         return True
 
@@ -194,7 +201,7 @@ class LocalSpace(Space):
 
     def _open_nursery(self) -> Nursery:
         try:
-            nursery = Nursery()
+            nursery = Nursery(self._grace)
         except OSError as error:
             raise StartFailed(f"no process can be started: {error}") from error
         link = Link(nursery.hub, self._take, self._lose_everyone_elsewhere)
@@ -252,7 +259,7 @@ class LocalSpace(Space):
             if worker.agents:
                 return
             self._stop(worker)
-        if not worker.gone.wait(GRACE) and self._nursery is not None:
+        if not worker.gone.wait(self._grace) and self._nursery is not None:
             self._nursery.kill(worker.process_id)
 
     def _stop(self, worker: _Worker) -> None:
@@ -306,7 +313,7 @@ class LocalSpace(Space):
         if nursery is None:
             return
         for worker in workers:
-            if not worker.gone.wait(GRACE + 1):
+            if not worker.gone.wait(self._grace + 1):
                 logger.warning(
                     "the process of %s did not end and is killed", ", ".join(sorted(worker.agents))
                 )
@@ -328,13 +335,13 @@ def _pickle(
     main = sys.modules.get("__main__")
     if agent_class.__module__ == "__main__" and not hasattr(main, "__file__"):
         raise StartFailed(
-            f"{agent_id!a} cannot be built in another process: {agent_class.__qualname__} is defined in an interactive "
-            f"session; define it in a module, {hint}"
+            f"{agent_id!a} cannot be built in another process: {agent_class.__qualname__} is "
+            f"defined in an interactive session; define it in a module, {hint}"
         )
     try:
         return pickle.dumps((agent_class, args, kwargs), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         raise StartFailed(
-            f"{agent_id!a} cannot be built in another process: {error}; define its class at the top level of a module and "
-            f"give it arguments that can be pickled, {hint}"
+            f"{agent_id!a} cannot be built in another process: {error}; define its class at the top "
+            f"level of a module and give it arguments that can be pickled, {hint}"
         ) from error

@@ -45,6 +45,8 @@ class Setting:
     """What a worker needs to know of the application."""
 
     argv: list[str]
+    grace: float
+    """Seconds, see `agency.space.Space`."""
     main: dict[str, str | None]
     """The `name` (if it was run with -m) and `path` of the main module; None for what it does not
     have.
@@ -110,8 +112,8 @@ class _Door:
 class _WorkerSpace(Space):
     """The space as the agents in a worker see it: everything goes through the hub."""
 
-    def __init__(self, end: socket.socket, words: memoryview) -> None:
-        super().__init__()
+    def __init__(self, end: socket.socket, words: memoryview, grace: float) -> None:
+        super().__init__(grace=grace)
         self._words = words
         self._doors: dict[str, _Door] = {}
         self._doors_lock = threading.Lock()
@@ -194,7 +196,7 @@ class _WorkerSpace(Space):
             trace = "".join(traceback.format_exception(error))
             self.link.send(frame(Frame.FAILED, agent_id.encode(), b"", f"{text}\0{trace}".encode()))
         else:
-            wants_own = b"true" if agent._receive_own_broadcasts else b"false"
+            wants_own = b"true" if agent._agency.receive_own_broadcasts else b"false"
             self.link.send(frame(Frame.ADDED, agent_id.encode(), b"", wants_own))
 
     def _let_leave(self, agent_id: str) -> None:
@@ -216,7 +218,7 @@ def run_worker(end: socket.socket, words: memoryview, setting: Setting) -> None:
     signal.signal(signal.SIGINT, _leave_to_application)
     sys.argv[:] = setting.argv
     _Definitions(setting.main).announce()
-    space = _WorkerSpace(end, words)
+    space = _WorkerSpace(end, words, setting.grace)
     space.link.start()
     while (task := space.tasks.get()) is not None:
         try:

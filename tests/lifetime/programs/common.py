@@ -1,0 +1,34 @@
+"""What the programs beside this file share: an agent that says when it comes and goes, and the space named first."""
+
+import sys
+
+import agency
+from agency import Agent, Space, action
+
+
+class Greeter(Agent):
+    def after_add(self) -> None:
+        print(f"{self.id} came", flush=True)
+
+    def before_remove(self) -> None:
+        print(f"{self.id} left", flush=True)
+
+    @action
+    def greet(self) -> str:
+        return f"hello from {self.id}"
+
+
+def make_space() -> Space:
+    """The space that the first argument names; the second is an exchange for AMQP."""
+    make = getattr(agency, sys.argv[1])
+    space = make(exchange=sys.argv[2]) if len(sys.argv) > 2 else make()
+    assert isinstance(space, Space)
+    return space
+
+
+def populate(space: Space) -> None:
+    """One agent in each form."""
+    space.add(Greeter, "Built")
+    space.add(Greeter("Given"))
+    me = space.join("me")
+    print(me.proxy("Built").greet(), flush=True)

@@ -1,0 +1,4 @@
+from common import make_space, populate
+
+populate(make_space())
+print("end of main", flush=True)

@@ -1,0 +1,6 @@
+import sys
+
+from common import make_space, populate
+
+populate(make_space())
+sys.exit(7)
