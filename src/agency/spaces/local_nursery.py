@@ -17,12 +17,13 @@ import ctypes
 import gc
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from mmap import mmap
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ class Nursery:
         ends = (their_control.fileno(), their_hub.fileno())
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from agency.spaces.local_nursery import main; main{ends!r}"
+            f"from agency.spaces.local_nursery import main; main{(os.getpid(), *ends)!r}"
         )
         with their_control, their_hub:
             self._process = subprocess.Popen(
@@ -112,15 +113,17 @@ def _main_module() -> dict[str, str | None]:
 # In the nursery's own process
 
 
-def main(control_end: int, hub_end: int) -> None:
+def main(application: int, control_end: int, hub_end: int) -> None:
     """The nursery's life; in the processes that it forks, theirs."""
     # What a process is to become is returned, not called, so that it does not run on top of the
     # nursery's stack.
-    become = _nurse(socket.socket(fileno=control_end), socket.socket(fileno=hub_end))
+    become = _nurse(application, socket.socket(fileno=control_end), socket.socket(fileno=hub_end))
     become()
 
 
-def _nurse(control: socket.socket, to_application: socket.socket) -> Callable[[], None]:
+def _nurse(
+    application: int, control: socket.socket, to_application: socket.socket
+) -> Callable[[], None]:
     # Imported here to be there, ready, in every worker; the application's handle needs none of it.
     from agency.spaces.local_worker import Setting, run_worker
 
@@ -140,10 +143,8 @@ def _nurse(control: socket.socket, to_application: socket.socket) -> Callable[[]
 
     gc.collect()
     gc.freeze()  # what is here by now stays shared with the workers, untouched by their garbage collector
-    requests = control.makefile("r", encoding="utf-8")
     setting: Setting | None = None
-    for line in requests:
-        request = json.loads(line)
+    for request in _requests(application, control):
         value: Any = None
         if setting is None:
             setting = Setting(**request)
@@ -158,7 +159,6 @@ def _nurse(control: socket.socket, to_application: socket.socket) -> Callable[[]
                 continue
             if value == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                requests.close()
                 control.close()
                 to_hub.close()
                 ready = setting
@@ -166,7 +166,30 @@ def _nurse(control: socket.socket, to_application: socket.socket) -> Callable[[]
             children.add(value)
             worker_end.close()
         _reply(control, {"value": value})
-    return lambda: _end(hub, children)
+    return lambda: _end(children)
+
+
+def _requests(application: int, control: socket.socket) -> Iterator[dict[str, Any]]:
+    """What the application asks for, one at a time, until it ends.
+
+    A child of the application may have inherited its end of the socket and keep that open; so the
+    process itself is watched too, where the system can (Linux).
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        if hasattr(os, "pidfd_open"):
+            try:
+                selector.register(os.pidfd_open(application), selectors.EVENT_READ, "ended")
+            except ProcessLookupError:
+                return
+        with control.makefile("r", encoding="utf-8") as lines:
+            while os.getppid() == application:
+                if any(key.data == "ended" for key, _ in selector.select()):
+                    return
+                line = lines.readline()
+                if not line:
+                    return
+                yield json.loads(line)
 
 
 def _reply(control: socket.socket, reply: dict[str, Any]) -> None:
@@ -215,14 +238,11 @@ def _reap(children: set[int]) -> None:
             children.discard(process_id)
 
 
-def _end(hub: int, children: set[int]) -> None:
-    """The application has gone: end the workers, wait for the hub, which has noticed too. Leaves
-    nothing.
-    """
+def _end(children: set[int]) -> None:
+    """The application has gone, or wants no more of this: end all that is left."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.alarm(int(_PATIENCE))
     _reap(children)
-    for process_id in children - {hub}:
+    for process_id in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
