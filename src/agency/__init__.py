@@ -24,6 +24,7 @@ from agency.errors import (
     InvalidAction,
     InvalidAgentId,
     InvalidArguments,
+    InvalidCommand,
     InvalidMessage,
     MailboxFull,
     MessageTooLarge,
@@ -39,6 +40,7 @@ from agency.errors import (
 )
 from agency.guest import Guest
 from agency.schema import BROADCAST, Message
+from agency.slash import format_command, parse_command
 from agency.space import Space
 from agency.spaces.native_space import NativeSpace
 
@@ -72,6 +74,7 @@ __all__ = [
     "InvalidAction",
     "InvalidAgentId",
     "InvalidArguments",
+    "InvalidCommand",
     "InvalidMessage",
     "LocalSpace",
     "MailboxFull",
@@ -91,6 +94,8 @@ __all__ = [
     "UnknownAgent",
     "action",
     "current_message",
+    "format_command",
+    "parse_command",
 ]
 
 _LAZY = {

@@ -87,6 +87,19 @@ class Membership:
     concurrency: int
     permission_timeout: float
     home: Home | None = None
+    is_leaving: bool = False
+    leaving: threading.Event | None = None
+    """Made when somebody asks for it; set when `is_leaving` becomes true."""
+
+    def leave(self) -> None:
+        """The agent is asked to leave its space."""
+        with _LEAVING:
+            self.is_leaving = True
+            if self.leaving is not None:
+                self.leaving.set()
+
+
+_LEAVING: Final = threading.Lock()  # one for all: it is held for moments, and rarely
 
 
 class Agent:
@@ -147,6 +160,20 @@ class Agent:
             if turn is not None and turn.agent is self
             else None
         )
+
+    @property
+    def leaving(self) -> threading.Event:
+        """Set as soon as the agent is asked to leave its space.
+
+        An action that takes long can watch it and end early: `before_remove` comes only after the
+        action, and the space waits for that no longer than its grace.
+        """
+        with _LEAVING:
+            if self._agency.leaving is None:
+                self._agency.leaving = threading.Event()
+                if self._agency.is_leaving:
+                    self._agency.leaving.set()
+            return self._agency.leaving
 
     # Speaking
 

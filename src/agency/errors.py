@@ -3,6 +3,7 @@
     AgencyError
     ├── InvalidMessage (ValueError)        you sent something that is not a message
     │   └── MessageTooLarge                … or more of it than a message may hold
+    ├── InvalidCommand (ValueError)        what was typed begins with a slash and is no command
     ├── InvalidAgentId (ValueError)        an id that no space can carry
     ├── AgentIdInUse (ValueError)          another agent of the space has this id
     ├── UnknownAgent (ValueError)          you named an agent that is not yours to remove
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidAction",
     "InvalidAgentId",
     "InvalidArguments",
+    "InvalidCommand",
     "InvalidMessage",
     "MailboxFull",
     "MessageTooLarge",
@@ -78,6 +80,23 @@ class InvalidMessage(AgencyError, ValueError):
 
 class MessageTooLarge(InvalidMessage):
     """The message is larger than `agency.schema.MAX_MESSAGE_BYTES` as JSON. Nothing was sent."""
+
+
+class InvalidCommand(AgencyError, ValueError):
+    """What was typed begins with a slash but is no command; the text says what was expected where.
+
+    Attributes:
+        position: index of the character at which it stops being a command.
+        expected: what should stand there, for people.
+    """
+
+    def __init__(self, position: int, expected: str) -> None:
+        super().__init__(position, expected)
+        self.position = position
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"character {self.position + 1}: expected {self.expected}"
 
 
 class InvalidAgentId(AgencyError, ValueError):

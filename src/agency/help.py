@@ -17,6 +17,7 @@ import docstring_parser
 from docstring_parser import Docstring
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from typing_extensions import is_typeddict
 
 __all__ = ["Description", "Parameter", "parameters_of", "return_annotation_of"]
 
@@ -223,7 +224,7 @@ def _config_for(annotation: Any) -> ConfigDict | None:
         None
         if brings_own
         or hasattr(annotation, "__dataclass_fields__")
-        or typing.is_typeddict(annotation)
+        or is_typeddict(annotation)
         else (ConfigDict(arbitrary_types_allowed=True))
     )
 

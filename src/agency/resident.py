@@ -108,6 +108,7 @@ class Resident:
         if self._leaving.acquire(blocking=False):
             self._gone = True
             self._runner.halt()
+            self.agent._agency.leave()
             return True
         return False
 

@@ -64,7 +64,7 @@ class Runner:
         self._work = work
         self._crew = crew
         self._mail: deque[_Item] = deque()
-        self._asked: dict[int, tuple[Turn, Envelope]] = {}
+        self._asked: dict[int, tuple[Turn, Envelope, threading.Event]] = {}
         self._stopped = False
 
     def put(self, item: _Item) -> None:
@@ -92,7 +92,9 @@ class Runner:
     def close(self) -> list[Envelope]:
         """After `stop`: free what is held, and return the messages that were not handled."""
         left = [item.envelope if isinstance(item, _Resumed) else item for item in self._mail]
-        left += [envelope for _, envelope in self._asked.values()]
+        for _, envelope, decided in self._asked.values():
+            left.append(envelope)
+            decided.set()
         self._mail.clear()
         self._asked.clear()
         return left
@@ -106,8 +108,8 @@ class Runner:
         """Ask on a thread of its own; the turn goes on through the mailbox, so one at a time stays
         true.
         """
-        self._asked[id(suspended)] = (suspended, envelope)
-        decided = threading.Event()
+        decided = threading.Event()  # or not needed any more
+        self._asked[id(suspended)] = (suspended, envelope, decided)
         agent = self._work.agent
 
         def decide(*, permitted: bool) -> None:

@@ -77,9 +77,7 @@ Message = TypedDict(
         "action": Required[Action],
     },
 )
-"""A message as agents see it. On receipt `from` is always there; when sending it may be left out.
-"""
-
+Message.__doc__ = "A message as agents see it. On receipt `from` is always there; when sending it may be left out."
 Message.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
 
 _MESSAGE = TypeAdapter(Message)

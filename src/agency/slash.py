@@ -19,33 +19,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from agency.errors import AgencyError
+from agency.errors import InvalidCommand
 from agency.schema import BROADCAST
 
-__all__ = ["InvalidCommand", "format_command", "parse_command"]
+__all__ = ["format_command", "parse_command"]
 
 _OTHER_QUOTES: Final = "'\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}“”"
 _BARE_NAME: Final = re.compile(rf'[^\s/."{_OTHER_QUOTES}:*]+')
 _SPACE: Final = re.compile(r"\s*")
 _MAX_DIGITS: Final = 20  # of a 64-bit integer with its sign, the largest that a message may hold
 _VALUE_KINDS: Final = 'a JSON value: "text", 3.14, true, null, [1, 2] or {"key": "value"}'
-
-
-class InvalidCommand(AgencyError, ValueError):
-    """What was typed begins with a slash but is no command; the text says what was expected where.
-
-    Attributes:
-        position: index of the character at which it stops being a command.
-        expected: what should stand there, for people.
-    """
-
-    def __init__(self, position: int, expected: str) -> None:
-        super().__init__(position, expected)
-        self.position = position
-        self.expected = expected
-
-    def __str__(self) -> str:
-        return f"character {self.position + 1}: expected {self.expected}"
 
 
 def parse_command(text: str) -> dict[str, Any]:

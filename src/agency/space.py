@@ -171,6 +171,9 @@ class Space(ABC):
         """The messages that were lost here, counted by reason."""
         return self._dead_letters
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {len(self._residents)} agents in this process>"
+
     def __enter__(self) -> Self:
         return self
 

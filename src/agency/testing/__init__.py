@@ -7,12 +7,14 @@
         def make_space(self):
             return MySpace()
 
-That is a whole test module for pytest, which runs every inherited test. A space that several applications can enter has a
-second class, derived from `SharedSpaceConformance`, with `make_application(self)` besides. What a space needs for itself
-(a server, a name of its own for each test) comes from fixtures of the class, the autouse ones first.
+That is a whole test module for pytest, which runs every inherited test. A space that several
+applications can enter has a second class, derived from `SharedSpaceConformance`, with
+`make_application(self)` besides. What a space needs for itself (a server, a name of its own for each
+test) comes from autouse fixtures of the class, which run before `make_space`.
 
-`PROMISES` lists every promise as a numbered sentence with its source; a test says with `proves` which ones fail if it does.
-Needs pytest (`pip install pytest`); nothing else in Agency imports this package. Read `agency.testing.manifest` next.
+`PROMISES` lists every promise as a numbered sentence with its source; a test says with `proves`
+which ones are broken if it fails. Needs pytest (`pip install pytest`); nothing else in Agency
+imports this package. Read `agency.testing.manifest` next.
 """
 
 import pytest

@@ -1,11 +1,12 @@
 """Messages that no space takes, and what each is to be told: the same on every space, whoever sends.
 
-Made anew for each use, and named so that an agent in another process can try them too. Above: `agency.testing.agents`.
+Made anew for each use, and named so that an agent in another process can try them too. Above:
+`agency.testing.agents`.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 from collections import OrderedDict
@@ -130,7 +131,7 @@ BAD_MESSAGES: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     "bytes as value": (lambda: _value(b"x"), "action.args.x"),
     "a bytearray": (lambda: _value(bytearray(b"x")), "action.args.x"),
     "a decimal": (lambda: _value(decimal.Decimal(1)), "action.args.x"),
-    "a date": (lambda: _value(datetime.date(2026, 1, 1)), "action.args.x"),
+    "a date": (lambda: _value(dt.date(2026, 1, 1)), "action.args.x"),
     "a complex number": (lambda: _value(1j), "action.args.x"),
     "an object": (lambda: _value(object()), "action.args.x"),
     "a class": (lambda: _value(int), "action.args.x"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 from typing import Any, Literal, Optional, Union
 
@@ -34,19 +34,18 @@ class Documented(Agent):
 
     @action
     def shell_command(self, command: str) -> str:
-        """
-        Execute a shell command
+        """Execute a shell command
 
         Args:
             command (str): The command to execute
 
         Returns:
             str: The output of the command
-        """
+        """  # noqa: D415  # the published example, letter by letter
         return command
 
     @action
-    def terse(self) -> None:  # noqa: D102  # what help makes of it is the test
+    def terse(self) -> None:  # what help makes of it is the test
         ...
 
     @action(name="renamed")
@@ -78,7 +77,7 @@ class Documented(Agent):
         """
 
     @action
-    def annotated(
+    def annotated(  # noqa: PLR0917  # one argument for each kind of annotation
         self,
         optional: Optional[str],  # noqa: UP045  # the old spelling is a case of its own
         either: int | None,
@@ -86,7 +85,7 @@ class Documented(Agent):
         numbers: list[int],
         colour: Colour,
         word: Literal["yes", "no"],
-        when: datetime.datetime,
+        when: dt.datetime,
         point: Point,
         table: dict[str, int] = {},  # noqa: B006  # read only
         ratio: float = 1.5,

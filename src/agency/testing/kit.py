@@ -1,7 +1,8 @@
 """What every suite of the conformance kit stands on: the space under test, its guests, and a few verbs.
 
-Above: `agency.testing.suites`, the tests themselves. Below: `agency.testing.agents`, whom they talk to. A test uses
-public names only, never asks which kind of space it has, and waits only for answers, notes and arrivals.
+Above: `agency.testing.suites`, the tests themselves. Below: `agency.testing.agents`, whom they talk
+to. A test uses public names only, never asks which kind of space it has, and waits only for
+answers, notes and arrivals.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def in_background(function: Callable[[], Value]) -> Future[Value]:
 def nothing_else_reaches(guest: Guest, sender: str) -> bool:
     """Whether `sender`, any agent with the action `help`, has sent the guest nothing that it has not received.
 
-    The answer to this last message comes after all that `sender` sent before, because order is kept.
+    The answer to this last message comes after all that `sender` sent before: order is kept.
     """
     tell(guest, sender, "help", id="the last", action_name="help")
     last = guest.receive(timeout=LIMIT)

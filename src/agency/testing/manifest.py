@@ -1,9 +1,10 @@
 """The promises: what every space keeps, as numbered sentences, each with its source.
 
-`S…` and the like are the numbered requirements that were drawn from the project's founding documents (S: stated there;
-K: contradictions resolved; G: gaps filled; D: defects of the earlier implementation; F: the fault catalogue). "spec" with
-a number is a section of the specification, "decision" something that was decided here. `agency.testing.kit.proves` ties
-tests to promises. Above: everything else in the kit. Below: nothing.
+`S…` and the like are the numbered requirements that were drawn from the project's founding
+documents (S: stated there; K: contradictions resolved; G: gaps filled; D: defects of an earlier
+implementation; F: the catalogue of faults). "spec" with a number is a section of the specification,
+"decision" something that was decided here. `agency.testing.kit.proves` ties tests to promises.
+Above: everything else in the kit. Below: nothing.
 """
 
 from __future__ import annotations
@@ -48,12 +49,21 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("There may be many more agents than processors.", "D4"),
         ("A second agent with an id in use is a `ValueError`, in either form.", "S48 G1"),
         ("The first agent with that id is left untouched, with its state.", "D1 G1"),
-        ("An agent whose constructor raises is not added: `StartFailed`, the id stays free.", "decision"),
-        ("An agent whose `after_add` raises is not added: `StartFailed`, the id stays free.", "decision"),
+        (
+            "An agent whose constructor raises is not added: `StartFailed`, the id stays free.",
+            "decision",
+        ),
+        (
+            "An agent whose `after_add` raises is not added: `StartFailed`, the id stays free.",
+            "decision",
+        ),
         ("Adding what is neither an agent nor a class with an id is a `TypeError`.", "decision"),
         ("An agent that is in a space cannot be added once more.", "decision"),
         ("An agent that is in no space cannot speak: `NotInSpace`.", "decision"),
-        ("Framework options never travel in `**kwargs`: every name is the agent's own.", "K2 spec 2"),
+        (
+            "Framework options never travel in `**kwargs`: every name is the agent's own.",
+            "K2 spec 2",
+        ),
     ),
     *_topic(
         "leave",
@@ -75,7 +85,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         "id",
         ("1 to 255 printable characters (and bytes of UTF-8) may be an id.", "S46 S47 G2 F47"),
         ("Other ids are refused with a `ValueError`, in either form.", "G2 F47"),
-        ("An id is never a pattern: `#` and `a.*` reach the agent of that name and no other.", "spec 3 F47"),
+        (
+            "An id is never a pattern: `#` and `a.*` reach the agent of that name and no other.",
+            "spec 3 F47",
+        ),
         ("Ids are compared character by character: no case folding, no normalising.", "F47"),
         ("An agent's `id` is what it was added under.", "S46 S47"),
     ),
@@ -89,7 +102,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("`action.args` are the keyword arguments; what is left out has Python's default.", "S60"),
         ("`args` may be left out.", "G4"),
         ("Arguments are converted to the signature's types where that loses nothing.", "spec 3"),
-        ("A wrong call is an error that names the argument; the action does not run.", "spec 3 F52"),
+        (
+            "A wrong call is an error that names the argument; the action does not run.",
+            "spec 3 F52",
+        ),
         ("An action with `**kwargs` takes any arguments.", "decision"),
         ("`_current_message` is the whole message being handled.", "S61 K11"),
         ("`_current_message` is right in every one of several concurrent actions.", "K11"),
@@ -113,7 +129,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A denied action does not run, and the sender gets a permission error.", "S67 S72 G10"),
         ("`request_permission` is shown the whole proposed message.", "S68 S69 S73"),
         ("`True` permits: the action runs and is answered like any other.", "S71"),
-        ("`False` refuses: the action does not run, and the sender gets a permission error.", "S71 S72"),
+        (
+            "`False` refuses: the action does not run, and the sender gets a permission error.",
+            "S71 S72",
+        ),
         ("Only `True` permits: truthy values and None refuse.", "spec 3"),
         ("Without `request_permission` every request for it is refused.", "S70"),
         ("A `request_permission` that raises refuses.", "spec 3"),
@@ -123,7 +142,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("`request_permission` may be `async`.", "spec 3"),
         ("Nobody is asked about a call that could not be made.", "decision"),
         ("A denied action in a broadcast is refused as in any other message.", "decision"),
-        ("The error's text is `\"agent.action\" not permitted`.", "G10"),
+        ('The error\'s text is `"agent.action" not permitted`.', "G10"),
     ),
     *_topic(
         "callback",
@@ -142,10 +161,16 @@ PROMISES: Final[tuple[Promise, ...]] = (
     *_topic(
         "help",
         ("The documented example yields exactly the documented object.", "S99 S100 S103 S104"),
-        ("`help` lists the agent's actions by declared name, without help, response, error.", "S95 G9 K12"),
+        (
+            "`help` lists the agent's actions by declared name, without help, response, error.",
+            "S95 G9 K12",
+        ),
         ("`args` is always there; what is not known is left out.", "G6"),
         ("The signature's types win over the docstring's.", "S101 S102"),
-        ("Any annotation that pydantic understands is described in JSON Schema's words.", "D3 spec 3"),
+        (
+            "Any annotation that pydantic understands is described in JSON Schema's words.",
+            "D3 spec 3",
+        ),
         ("`help=` replaces the whole object.", "S58 S105"),
         ("`action_name=` narrows the answer to one action.", "S87 S98"),
         ("Help on an unknown action is an empty object.", "G8"),
@@ -156,14 +181,20 @@ PROMISES: Final[tuple[Promise, ...]] = (
     ),
     *_topic(
         "message",
-        ("A receiver sees the sender's dict with `from` filled in, and nothing else.", "S125 S131 spec 4"),
+        (
+            "A receiver sees the sender's dict with `from` filled in, and nothing else.",
+            "S125 S131 spec 4",
+        ),
         ("`id` and `meta` travel unchanged.", "S123 S124 S134"),
         ("The minimal message is enough.", "S126 S127 S128 S129"),
         ("The caller's dict is not modified and may be sent again.", "spec 4"),
         ("No receiver can reach the sender's objects, or another receiver's.", "G16 spec 4"),
         ("No requester can reach the objects of the agent that answered.", "G16 spec 4"),
         ("What is not a dict is a `TypeError`.", "G3"),
-        ("What is wrong otherwise is a `ValueError` that begins with the field.", "S121 S122 G3 F45"),
+        (
+            "What is wrong otherwise is a `ValueError` that begins with the field.",
+            "S121 S122 G3 F45",
+        ),
         ("The verdict is the same for agents of either form.", "G16 F45"),
         ("What was refused was not sent.", "S122"),
         ("Only the sender's own id may stand in `from`.", "G3 D11"),
@@ -180,7 +211,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("Other empty values do: 0, False, an empty text, list or object.", "S109"),
         ("`response` and `error` may be overridden, unmarked.", "S108"),
         ("Neither is ever answered, whatever it returns or raises.", "G13 D12"),
-        ("An unknown action is an error: `\"action\" not found on \"agent\"`.", "S137 G10"),
+        ('An unknown action is an error: `"action" not found on "agent"`.', "S137 G10"),
         ("A sender can be answered by a message to `_current_message['from']`.", "S62 S63"),
     ),
     *_topic(
@@ -206,7 +237,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("No answer in time is a `RequestTimeout`, a `TimeoutError`.", "spec 5"),
         ("A late answer is counted as lost and never reaches a later request.", "F8 D7"),
         ("An answer counts only if it comes from the agent that was asked.", "F51"),
-        ("An action may wait for another agent's answer while its own agent is serial.", "spec 3 K20"),
+        (
+            "An action may wait for another agent's answer while its own agent is serial.",
+            "spec 3 K20",
+        ),
         ("Two agents that ask each other get an error that names them, at once.", "decision"),
         ("So does a ring of three.", "decision"),
         ("So does an agent that asks itself.", "decision"),

@@ -1,6 +1,7 @@
 """The tests of the conformance kit, one class per topic; the two classes that authors derive from join them.
 
-Each test is one sentence, written once for every kind of space. Above: `agency.testing`. Below: `agency.testing.kit`.
+Each test is one sentence, written once for every kind of space. Above: `agency.testing`. Below:
+`agency.testing.kit`.
 """
 
 from agency.testing.suites.access import AccessConformance
@@ -35,7 +36,10 @@ class SpaceConformance(
     StreamConformance,
     GuestConformance,
 ):
-    """What every kind of space promises. Derive a test class from it and say in `make_space` how to make one."""
+    """What every kind of space promises.
+
+    Derive a test class from it and say in `make_space` how to make one.
+    """
 
 
 class SharedSpaceConformance(ApplicationsConformance):

@@ -33,7 +33,7 @@ class AccessConformance(Conformance):
         self, space: Space, guest: Guest, witness: Witness
     ) -> None:
         space.add(Guard, "guard")
-        with pytest.raises(PermissionError, match='"guard.denied" not permitted') as caught:
+        with pytest.raises(PermissionError, match=r'"guard\.denied" not permitted') as caught:
             ask(guest, "guard", "denied")
         assert isinstance(caught.value, ActionNotPermitted)
         assert self._has_not_run("guard", guest, witness)
@@ -78,7 +78,7 @@ class AccessConformance(Conformance):
         self, space: Space, guest: Guest, witness: Witness, guard: type[Guard]
     ) -> None:
         space.add(guard, "guard", decision=False)
-        with pytest.raises(PermissionError, match='"guard.requested" not permitted'):
+        with pytest.raises(PermissionError, match=r'"guard\.requested" not permitted'):
             ask(guest, "guard", "requested", command="rm")
         assert witness.event()[0] == "proposed"
         assert self._has_not_run("guard", guest, witness)

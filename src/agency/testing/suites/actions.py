@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agency.agent import current_message
@@ -99,7 +101,7 @@ class ActionConformance(Conformance):
         self, space: Space, guest: Guest
     ) -> None:
         space.add(Calculator, "calc")
-        wrong = {
+        wrong: dict[str, dict[str, Any]] = {
             "b": {"a": 1},
             "a": {"a": "one", "b": 2},
             "c": {"a": 1, "b": 2, "c": 3},
@@ -115,10 +117,10 @@ class ActionConformance(Conformance):
     @proves("action-10", "action-9")
     def test_an_action_may_take_any_arguments(self, space: Space, guest: Guest) -> None:
         space.add(Calculator, "calc")
-        args = {"class": [2], "with space": {"x": None}, "id": "y"}
+        args: dict[str, Any] = {"class": [2], "with space": {"x": None}, "id": "y"}
         assert guest.request(request("calc", "given", **args), timeout=LIMIT) == args
         with pytest.raises(InvalidArguments, match='"self"'):
-            guest.request(request("calc", "given", **{"self": 1}), timeout=LIMIT)
+            guest.request(request("calc", "given", self=1), timeout=LIMIT)
 
     @proves("action-22", "ask-3", "answer-2")
     def test_an_agent_survives_whatever_its_action_raises(self, space: Space, guest: Guest) -> None:

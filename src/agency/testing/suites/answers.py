@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agency.guest import Guest
@@ -73,7 +75,8 @@ class AnswerConformance(Conformance):
     @proves("answer-5")
     def test_other_empty_values_make_a_response(self, space: Space, guest: Guest) -> None:
         space.add(Calculator, "calc")
-        for value in (0, False, "", [], {}):
+        empty: tuple[Any, ...] = (0, False, "", [], {})
+        for value in empty:
             tell(guest, "calc", "same", value=value)
             answer = guest.receive(timeout=LIMIT)["action"]
             assert answer["name"] == "response"

@@ -109,7 +109,7 @@ class ApplicationsConformance(Conformance):
             ask(guest, "bad", "missing")
         with pytest.raises(InvalidArguments, match='"text"'):
             ask(guest, "bad", "fail")
-        with pytest.raises(ActionNotPermitted, match='"guard.denied" not permitted'):
+        with pytest.raises(ActionNotPermitted, match=r'"guard\.denied" not permitted'):
             ask(guest, "guard", "denied")
         with pytest.raises(AgentNotFound):
             ask(guest, "nobody", "help")

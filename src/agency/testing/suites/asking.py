@@ -11,7 +11,6 @@ from agency.errors import (
     ActionError,
     ActionNotFound,
     AgentNotFound,
-    DeadlockError,
     InvalidArguments,
     InvalidMessage,
     RequestTimeout,
@@ -207,7 +206,8 @@ class AskConformance(Conformance):
                 guest.arequest(request("calc", "add", a=number, b=1), timeout=LIMIT)
                 for number in range(10)
             )
-            return await asyncio.gather(*sums)
+            answers: list[int] = await asyncio.gather(*sums)
+            return answers
 
         assert asyncio.run(program()) == list(range(1, 11))
 
@@ -254,9 +254,9 @@ class AskConformance(Conformance):
 
     @proves("ask-18")
     def test_everybody_cannot_be_asked(self, guest: Guest) -> None:
-        with pytest.raises(ValueError, match="^to: "):
+        with pytest.raises(ValueError, match=r"^to: "):
             ask(guest, "*", "help")
-        with pytest.raises(ValueError, match="^to: "):
+        with pytest.raises(ValueError, match=r"^to: "):
             guest.stream(request("*", "help"), timeout=LIMIT)
 
     @proves("ask-22")
@@ -273,4 +273,3 @@ class AskConformance(Conformance):
             with pytest.raises(ActionError, match=text) as raised:
                 ask(guest, "talker", "pass_on", message=message)
             assert type(raised.value) is ActionError
-        assert not isinstance(raised.value, DeadlockError)

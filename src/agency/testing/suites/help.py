@@ -22,9 +22,7 @@ class HelpConformance(Conformance):
         assert ask(guest, "agent", "help", action_name="shell_command") == {
             "shell_command": {
                 "description": "Execute a shell command",
-                "args": {
-                    "command": {"type": "string", "description": "The command to execute"}
-                },
+                "args": {"command": {"type": "string", "description": "The command to execute"}},
                 "returns": {"type": "string", "description": "The output of the command"},
             }
         }

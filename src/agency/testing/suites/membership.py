@@ -304,7 +304,21 @@ class LeaveConformance(Conformance):
             assert not isinstance(error, TimeoutError)
 
 
-IDS = ["#", "a.*", "*.b", "a.b", "a.#", "a/b", "../up", "%2A", "%", "with space", "A.B", "名前", "🦜"]
+IDS = [
+    "#",
+    "a.*",
+    "*.b",
+    "a.b",
+    "a.#",
+    "a/b",
+    "../up",
+    "%2A",
+    "%",
+    "with space",
+    "A.B",
+    "名前",
+    "🦜",
+]
 TWINS = ["caf\u00e9", "cafe\u0301", "Host", "host", "\u041dost", "Host ", "Host."]
 REFUSED = {
     "empty": "",
