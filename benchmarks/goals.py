@@ -1,0 +1,135 @@
+"""What is compared with what, and what Agency is to reach: the table of the runs and of the goals.
+
+Ratios are ours to the peer's in the same sitting. Above: `benchmarks.driver` runs the subjects and
+judges. Below: `benchmarks.statistics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["GOALS", "SUBJECTS", "UNITS", "Goal", "Subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One side of a work: a module to run, and with which word."""
+
+    work: str
+    space: str
+    """The kind of space; for a peer the kind that it is the peer of."""
+    peer: str = ""
+    """The peer's name; empty for ours."""
+
+    @property
+    def name(self) -> str:
+        return self.peer or "agency"
+
+    @property
+    def needs_broker(self) -> bool:
+        return self.space == "amqp"
+
+    def command(self) -> list[str]:
+        """What follows `python -m`."""
+        if self.peer:
+            return [f"benchmarks.peers.{self.peer.replace('-', '_')}_peer", self.work]
+        return [f"benchmarks.{self.work}", self.space]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound on one of our figures, or on its ratio to a peer's."""
+
+    work: str
+    space: str
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    peer: str = ""
+
+    @property
+    def bound(self) -> str:
+        """In words."""
+        bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        return f"{bound} × {self.peer}" if self.peer else bound
+
+    def met_by(self, value: float) -> bool:
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
+
+
+SUBJECTS: Final = [
+    *(
+        Subject(work, space, peer)
+        for work in ("round_trip", "one_way", "outstanding", "broadcast", "large")
+        for space, peers in (
+            ("native", ("", "pykka")),
+            ("local", ("", "xoscar")),
+            ("amqp", ("", "pika", "py-amqp") if work in {"round_trip", "large"} else ("", "pika")),
+        )
+        for peer in peers
+    ),
+    Subject("start_and_memory", "native"),
+    Subject("start_and_memory", "native", "pykka"),
+    Subject("start_and_memory", "local"),
+    Subject("start_and_memory", "local-packed"),
+    Subject("start_and_memory", "local-packed", "xoscar"),
+    Subject("start_and_memory", "amqp"),
+    Subject("start_and_memory", "import"),
+    *(Subject("busy_foreground", space) for space in ("native", "local", "amqp")),
+    *(Subject("growth", space) for space in ("native", "local", "amqp")),
+]
+
+GOALS: Final = [
+    Goal("one_way", "native", "rate", at_least=1.5, peer="pykka"),
+    Goal("round_trip", "native", "p50", at_most=1.2, peer="pykka"),
+    Goal("round_trip", "native", "p99", at_most=2.0, peer="pykka"),
+    Goal("outstanding", "native", "rate", at_least=0.8, peer="pykka"),
+    Goal("broadcast", "native", "rate", at_least=0.5, peer="pykka"),
+    Goal("start_and_memory", "native", "ms_1000", at_most=0.5, peer="pykka"),
+    Goal("start_and_memory", "native", "kib_per_idle_agent", at_most=6),
+    Goal("start_and_memory", "native", "idle_ms_cpu_per_s", at_most=1),
+    Goal("round_trip", "local", "p50", at_most=0.75, peer="xoscar"),
+    Goal("one_way", "local", "rate", at_least=8, peer="xoscar"),
+    Goal("outstanding", "local", "rate", at_least=5, peer="xoscar"),
+    Goal("broadcast", "local", "rate", at_least=3, peer="xoscar"),
+    Goal("large", "local", "p50", at_most=round(1 / 1.5, 3), peer="xoscar"),
+    Goal("start_and_memory", "local", "ms_100", at_most=2_000),
+    Goal("start_and_memory", "local", "mb_per_agent", at_most=6),
+    Goal("start_and_memory", "local-packed", "ms", at_most=1, peer="xoscar"),
+    Goal("busy_foreground", "local", "slowdown_p50", at_most=1.3),
+    Goal("busy_foreground", "local", "slowdown_one_way", at_most=1.3),
+    Goal("busy_foreground", "local", "slowdown_outstanding", at_most=1.3),
+    Goal("one_way", "amqp", "rate", at_least=0.7, peer="pika"),
+    Goal("round_trip", "amqp", "p50", at_most=1.8, peer="py-amqp"),
+    Goal("start_and_memory", "import", "ms", at_most=200),
+    Goal("start_and_memory", "import", "mb", at_most=25),
+]
+
+UNITS: Final = {
+    "p50": "p50, µs",
+    "p99": "p99, µs",
+    "rate": "messages/s",
+    "rate_send": "messages/s, `send` and `response`",
+    "ms": "ms until all answered",
+    "mb": "MB",
+    "ms_1": "ms until 1 answered",
+    "ms_10": "ms until 10 answered",
+    "ms_30": "ms until 30 answered",
+    "ms_100": "ms until 100 answered",
+    "ms_1000": "ms until 1,000 answered",
+    "kib_per_agent": "KiB an agent",
+    "kib_per_idle_agent": "KiB an idle agent",
+    "mb_per_agent": "MB an agent (PSS)",
+    "us_per_add": "µs for `add`",
+    "idle_ms_cpu_per_s": "ms of CPU a second, all idle",
+    "slowdown_p50": "round trip slower by, ×",
+    "slowdown_one_way": "one way slower by, ×",
+    "slowdown_outstanding": "outstanding slower by, ×",
+    "control_p50": "round trip, unrelated process instead, ×",
+    "control_one_way": "one way, unrelated process instead, ×",
+    "control_outstanding": "outstanding, unrelated process instead, ×",
+}
+"""How a figure is called in a table."""

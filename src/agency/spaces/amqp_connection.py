@@ -1,0 +1,313 @@
+"""One connection to the AMQP server that is made again whenever it is lost.
+
+This is the only module that knows how pika connects and in which words it fails. It runs on the I/O
+loop of a `Link` and knows nothing of queues or agents. Above: `amqp_publisher` and `amqp_members`,
+which open channels on it. Below: pika, from the extra `amqp`; importing this module without it
+raises `MissingExtra`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import re
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from agency.errors import MissingExtra
+from agency.spaces.amqp_options import AMQPOptions
+
+try:
+    import pika
+    import pika.exceptions
+    import pika.frame
+    from pika.adapters.select_connection import IOLoop, SelectConnection
+except ImportError as error:
+    raise MissingExtra(
+        "AMQPSpace needs the AMQP client pika: pip install 'agency-space[amqp]'"
+    ) from error
+
+__all__ = ["Connection", "IOLoop", "backoff"]
+
+_HANDSHAKE_REFUSALS: Final = (
+    pika.exceptions.ProbableAuthenticationError,
+    pika.exceptions.ProbableAccessDeniedError,
+)
+
+_log = logging.getLogger("agency.amqp")
+
+_FIRST_DELAY: Final = 0.2  # seconds
+_LONGEST_DELAY: Final = 10.0
+_STEADY: Final = 1.0  # seconds that a connection must have lasted to count as a good one
+_LONGEST_HANDSHAKE: Final = 10.0  # seconds for TCP, TLS and AMQP until open
+
+_FRAME_START: Final = 7  # bytes before a frame's content, AMQP 0-9-1 section 4.2.3
+
+_CLOSED_BY_SERVER: Final = re.compile(r"ConnectionClosedByBroker: \((\d+)\) .(.*).", re.DOTALL)
+"""How pika words a refusal during the handshake: code and quoted text."""
+
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before the attempt of that number, counted from 0: random, so that clients
+    spread out.
+    """
+    return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt, 16)))  # noqa: S311
+
+
+class _BatchingConnection(SelectConnection):  # type: ignore[misc]  # pika has no types
+    """Sends all that is written inside `batch` in one piece; pika alone makes a system call a
+    frame.
+    """
+
+    _batch: list[bytes] | None = None
+
+    def _read_frame(self) -> Any:
+        """Decode the next frame; properties that pika cannot decode (a time after the year 9999, say)
+        count as absent.
+
+        Otherwise one such message would end the connection each time it is delivered.
+        """
+        try:
+            return super()._read_frame()
+        except Exception:
+            kind, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
+            end = _FRAME_START + size
+            if kind != pika.spec.FRAME_HEADER or self._frame_buffer[end] != pika.spec.FRAME_END:
+                raise
+            _, _, body_size = struct.unpack_from(">HHQ", self._frame_buffer, _FRAME_START)
+            return end + 1, pika.frame.Header(channel, body_size, pika.BasicProperties())
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        self._batch = []
+        try:
+            yield
+        finally:
+            data, self._batch = b"".join(self._batch), None
+            if data and self._transport is not None:
+                super()._adapter_emit_data(data)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._batch is None:
+            super()._adapter_emit_data(data)
+        else:
+            self._batch.append(data)
+
+
+class Connection:
+    """Keeps one connection open. All of it runs on the I/O thread, its callbacks too.
+
+    Attributes:
+        is_open: Whether channels can be opened now.
+        refused: Why the server will not have us, or None; cleared when it does. It is tried again all the same:
+            whoever waits for the first connection decides when to give up.
+        trouble: Why there is no connection, or an empty text.
+        losses: How many open connections were lost.
+    """
+
+    def __init__(
+        self,
+        loop: IOLoop,
+        options: AMQPOptions,
+        purpose: str,
+        *,
+        on_open: Callable[[], None],
+        on_lost: Callable[[], None],
+        on_failed: Callable[[], None],
+    ) -> None:
+        self.is_open = False
+        self.refused: str | None = None
+        self.trouble = "no connection was tried"
+        self.losses = 0
+        self._loop = loop
+        self._options = options
+        self._purpose = purpose
+        self._on_open = on_open
+        self._on_lost = on_lost
+        self._on_failed = on_failed
+        self._ssl_context = options.client_ssl_context()
+        addresses = list(options.addresses())
+        random.shuffle(addresses)  # the clients of a cluster spread over its nodes
+        self._addresses = itertools.cycle(addresses)
+        self._address = addresses[0]
+        self._attempts = 0
+        self._opened_at = 0.0
+        self._wire: _BatchingConnection | None = None
+        self._timer: object | None = None
+        self._on_stopped: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Connect, and go on doing so until `stop`."""
+        self._timer = None
+        self._address = host, port = next(self._addresses)
+        if not self._attempts:
+            self.trouble = f"{self._where()}: no answer"
+        handshake = min(_LONGEST_HANDSHAKE, self._options.connect_timeout)
+        parameters = pika.ConnectionParameters(
+            host=host,
+            port=port,
+            virtual_host=self._options.virtual_host,
+            credentials=pika.PlainCredentials(self._options.username, self._options.password),
+            heartbeat=self._options.heartbeat,
+            socket_timeout=handshake,
+            stack_timeout=handshake,
+            ssl_options=self._ssl_context and pika.SSLOptions(self._ssl_context, host),
+            client_properties={"product": "agency", "connection_name": f"agency {self._purpose}"},
+        )
+        self._wire = _BatchingConnection(
+            parameters,
+            on_open_callback=self._opened,
+            on_open_error_callback=self._failed,
+            on_close_callback=self._closed,
+            custom_ioloop=self._loop,
+        )
+
+    def channel(self, on_open: Callable[[Any], None]) -> None:
+        """Open a channel; `on_open` gets pika's object. Only while `is_open`."""
+        if self._wire is not None:
+            self._wire.channel(on_open_callback=on_open)
+
+    def on_blocked(self, blocked: Callable[[], None], unblocked: Callable[[], None]) -> None:
+        """Have this connection tell when the server takes no publishes (an alarm), and when it does
+        again.
+        """
+        if self._wire is not None:
+            self._wire.add_on_connection_blocked_callback(lambda *_: blocked())
+            self._wire.add_on_connection_unblocked_callback(lambda *_: unblocked())
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """What is written inside leaves in one piece."""
+        if self._wire is None or not self.is_open:
+            yield
+            return
+        with self._wire.batch():
+            yield
+
+    def stop(self, grace: float, on_stopped: Callable[[], None]) -> None:
+        """Close for good: politely, and after `grace` seconds by dropping the socket. Then call
+        `on_stopped`.
+        """
+        self._on_stopped = on_stopped
+        wire = self._wire
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+        if wire is None:
+            on_stopped()
+            return
+        if wire.is_open:
+            wire.close()
+            self._loop.call_later(grace, lambda: self._drop(wire))
+        elif wire._transport is not None:
+            self._drop(wire)  # in the handshake, where pika 1.4.4 fails over its own close()
+        elif not wire.is_closing and not wire.is_closed:
+            wire.close()  # before the socket is connected
+        self._loop.call_later(grace + 1.0, on_stopped)  # whatever pika does
+
+    def drop(self) -> None:
+        """Drop the socket, as after an unexpected error; a new connection is made."""
+        if self._wire is not None and self.is_open:
+            self._drop(self._wire)
+
+    def _drop(self, wire: _BatchingConnection) -> None:
+        if wire is self._wire and not wire.is_closed:
+            # pika's own way to end a connection whose heartbeats stopped; it has no public name
+            wire._terminate_stream(pika.exceptions.StreamLostError("dropped by this side"))
+
+    def _opened(self, _wire: object) -> None:
+        self.is_open = True
+        self.refused, self.trouble = None, ""
+        self._opened_at = time.monotonic()
+        _log.debug("%s connection to %s is open", self._purpose, self._where())
+        self._on_open()
+
+    def _failed(self, _wire: object, error: BaseException) -> None:
+        reason, self.refused = self._explain(error)
+        self.trouble = f"{self._where()}: {reason}"
+        _log.debug("no %s connection to %s", self._purpose, self.trouble)
+        self._wire = None
+        if not self._ended():
+            self._again()
+            self._on_failed()
+
+    def _closed(self, _wire: object, error: BaseException) -> None:
+        self.is_open = False
+        self._wire = None
+        self.trouble = f"{self._where()}: {self._explain(error)[0]}"
+        if time.monotonic() - self._opened_at >= _STEADY:
+            self._attempts = 0
+        if self._on_stopped is None:
+            self.losses += 1
+            _log.warning("%s connection lost, connecting again: %s", self._purpose, self.trouble)
+        self._on_lost()
+        if not self._ended():
+            self._again()
+
+    def _ended(self) -> bool:
+        if self._on_stopped is not None:
+            self._on_stopped()
+        return self._on_stopped is not None
+
+    def _again(self) -> None:
+        self._timer = self._loop.call_later(backoff(self._attempts), self.start)
+        self._attempts += 1
+
+    def _where(self) -> str:
+        return "{}:{}".format(*self._address)
+
+    def _explain(self, error: BaseException) -> tuple[str, str | None]:
+        """Say what happened, and the same again if trying again cannot help."""
+        error = _innermost(error)
+        host, port = self._address
+        if isinstance(error, ssl.SSLCertVerificationError):
+            text = f"the certificate of {host}:{port} is not trusted: {error.verify_message}"
+            return text, text
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            text = f"{host}:{port} does not speak TLS with us: {error.reason or error}"
+            return text, text
+        found = _CLOSED_BY_SERVER.fullmatch(str(error.args[0])) if error.args else None
+        if found and isinstance(error, _HANDSHAKE_REFUSALS):
+            text = self._refusal(int(found[1]), found[2])
+            return text, text
+        if isinstance(error, pika.exceptions.ConnectionClosed):
+            return f"closed by the server: {error.reply_code} {error.reply_text}", None
+        if isinstance(error, pika.exceptions.ConnectionOpenAborted):
+            return "no AMQP server answered in time", None
+        if isinstance(error, OSError):
+            return error.strerror or str(error) or type(error).__name__, None
+        return f"{type(error).__name__}: {error.args[0] if error.args else ''}", None
+
+    def _refusal(self, code: int, text: str) -> str:
+        """What code 403 or 530 while connecting means, with the account and never its password."""
+        who = f"user {self._options.username!r}"
+        where = f"virtual host {self._options.virtual_host!r} of {self._where()}"
+        if code == 403:
+            hint = ""
+            if self._options.username == "guest" and self._address[0] not in _LOOPBACK:
+                hint = "; servers let the user 'guest' in from their own host only"
+            return f"{self._where()} does not accept {who} with this password{hint}"
+        if "not found" in text:
+            return f"there is no {where}"
+        return f"{who} may not use {where}: {text}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error at the bottom of pika's wrappers."""
+    for _ in range(8):
+        inner = (
+            getattr(error, "exception", None) or (getattr(error, "exceptions", None) or [None])[-1]
+        )
+        if inner is None and error.args and isinstance(error.args[0], BaseException):
+            inner = error.args[0]
+        if inner is None:
+            break
+        error = inner
+    return error

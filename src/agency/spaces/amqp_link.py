@@ -1,0 +1,369 @@
+"""The link to an AMQP server: claim agent ids, publish, receive, acknowledge. The port behind which
+pika sits.
+
+It moves bytes and knows nothing of agents or messages. Above: `agency.spaces.amqp_space`. Below,
+each on the link's one I/O thread: `amqp_publisher` (with `amqp_outbox`) and `amqp_members`, each on
+an `amqp_connection` of its own; the names on the server are in `amqp_topology`. Importing this
+module needs the extra `amqp`.
+
+A lost connection is made again for as long as the link lives, with random delays of 0 to 10 s. Then
+unconfirmed messages are written again, in order and with the same message id, before new ones:
+receivers may see them twice.
+
+The methods of `Link` may be called from any thread but the I/O thread, except where they say
+otherwise. Callbacks run on the I/O thread: they must not block or raise, and hand over at once.
+While they run, nothing is sent or received.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, TypeVar
+
+from agency.errors import AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
+from agency.spaces.amqp_connection import IOLoop
+from agency.spaces.amqp_members import Member, Members
+from agency.spaces.amqp_options import AMQPOptions
+from agency.spaces.amqp_outbox import Outcome, Publication
+from agency.spaces.amqp_properties import Delivery, Properties
+from agency.spaces.amqp_publisher import Publisher
+from agency.spaces.amqp_topology import BROADCAST_KEY, Topology
+
+__all__ = [
+    "BROADCAST_KEY",
+    "Delivery",
+    "Link",
+    "Outcome",
+    "Properties",
+    "Publication",
+    "Topology",
+]
+
+_log = logging.getLogger("agency.amqp")
+
+_ROUTING_KEY_BYTES: Final = 255  # AMQP 0-9-1 section 4.2.5.3
+_ANSWER_TIME: Final = 10.0  # seconds that a reachable server may take for a small command
+_COMMAND_TIME: Final = 3.0  # seconds that the release of an id waits for the server
+_CLOSE_GRACE: Final = 2.0  # seconds for a polite end of the connections
+
+_Value = TypeVar("_Value")
+
+
+class Link:
+    """Two connections to one AMQP server, and the thread that serves them."""
+
+    def __init__(self, options: AMQPOptions, topology: Topology) -> None:
+        pika_log = logging.getLogger("pika")
+        if pika_log.level == logging.NOTSET:  # it logs every lost connection as several errors
+            pika_log.setLevel(logging.CRITICAL)
+        self.topology = topology
+        self._options = options
+        self._process = os.getpid()
+        self._loop = IOLoop()
+        self._publisher = Publisher(self._loop, options, topology, self._changed)
+        self._members = Members(self._loop, options, topology, self._publisher, self._changed)
+        self._commands: deque[Callable[[], None]] = deque()
+        self._acknowledged: deque[Delivery] = deque()
+        self._woken = False
+        self._silent = False
+        self._connected: Future[None] = Future()
+        self._lifecycle = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="agency-amqp", daemon=True)
+
+    @classmethod
+    def connect(cls, options: AMQPOptions, topology: Topology) -> Link:
+        """Connect, or raise within about `options.connect_timeout`.
+
+        Raises:
+            BrokerRefused: the server has us not: account, virtual host, permission, certificate, an exchange of
+                another type. Raised at once.
+            BrokerUnreachable: no server answered in time; the text says where and why.
+        """
+        link = cls(options, topology)
+        link._thread.start()
+        link._submit(link._publisher.connection.start)
+        link._submit(link._members.connection.start)
+        try:
+            link._connected.result(options.connect_timeout)
+        except TimeoutError:
+            trouble = link._publisher.connection.trouble or link._members.connection.trouble
+            link.close(0)
+            raise BrokerUnreachable(
+                f"no AMQP server within {options.connect_timeout:g} s: {trouble or 'no answer'}"
+            ) from None
+        except BaseException:
+            link.close(0)
+            raise
+        return link
+
+    @property
+    def reconnects(self) -> int:
+        """How many times an open connection was lost so far."""
+        return self._publisher.connection.losses + self._members.connection.losses
+
+    @property
+    def on_own_thread(self) -> bool:
+        """Whether the caller is on the I/O thread, as in a callback, and so must not wait."""
+        return threading.current_thread() is self._thread
+
+    @property
+    def blocked(self) -> bool:
+        """The server takes no messages for now, because it is short of memory or disk."""
+        return self._publisher.blocked
+
+    def claim(
+        self,
+        agent_id: str,
+        on_lease: Callable[[bool], None] = lambda _held: None,
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Make the id ours, in the whole space, and give it a mailbox that collects mail from now
+        on.
+
+        A live holder is found by asking it, within milliseconds. One that does not answer may be
+        the remains of a dead process, which the server keeps for 2 to 3 heartbeats; only then this
+        waits, for `patience` seconds at most.
+
+        Args:
+            agent_id: At most 255 bytes of UTF-8; it is the routing key as it is.
+            on_lease: Gets False when the id is no longer surely ours (connection lost, lease
+                deleted or taken), and True when it is again. In between, no mail is delivered and
+                acknowledgements are ignored.
+            patience: Seconds; by default 3 heartbeats and 5 s.
+
+        Raises:
+            AgentIdInUse: it belongs to another member of the space, here or elsewhere, who is left untouched.
+            BrokerRefused: the server does not let us declare the queues.
+            BrokerUnreachable: the connection was lost and did not come back in time.
+        """
+        _check_routing_key(agent_id)
+        if patience is None:
+            patience = 3 * self._options.heartbeat + 5
+        claimed: Future[None] = Future()
+
+        def claim() -> None:
+            if agent_id in self._members.by_id:
+                claimed.set_exception(
+                    AgentIdInUse(f"agent id {agent_id!r} is in use in this space")
+                )
+                return
+            member = Member(self._members, agent_id, claimed, patience, on_lease)
+            self._members.by_id[agent_id] = member
+            member.set_up()
+
+        self._submit(claim)
+        self._result(claimed, patience + _ANSWER_TIME)
+
+    def consume(
+        self, agent_id: str, on_delivery: Callable[[Delivery], None], *, prefetch: int = 1
+    ) -> None:
+        """Have the mail of a claimed id delivered from now on; returns at once.
+
+        At most `prefetch` deliveries from the mailbox are unacknowledged at a time; what is
+        published to `Topology.express_key` comes at once, whatever is unacknowledged. After a
+        reconnect or when the server gave up the consumer, those come again, flagged as redelivered,
+        and mail goes on.
+        """
+        self._submit(
+            lambda: self._with_member(agent_id, lambda m: m.consume(on_delivery, prefetch))
+        )
+
+    def stop_consuming(self, agent_id: str) -> None:
+        """Return when nothing more will be delivered from the mailbox; express deliveries go on
+        until `release`.
+
+        What was delivered can still be acknowledged.
+        """
+        done: Future[None] = Future()
+        self._submit(
+            lambda: self._with_member(agent_id, lambda m: m.cancel(partial(_set, done)), done)
+        )
+        self._settled(done)
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Take a delivery out of its mailbox. From any thread; returns at once; ignored if it came
+        before a reconnect, or was acknowledged already.
+        """
+        self._acknowledged.append(delivery)
+        self._wake()
+
+    def release(self, agent_id: str, *, delete_mailbox: bool) -> None:
+        """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
+        successor or go.
+
+        Never raises for want of a connection: then the lease ends with it, and the mailbox expires.
+        """
+        done: Future[None] = Future()
+
+        def release() -> None:
+            self._with_member(
+                agent_id,
+                lambda m: m.release(delete_mailbox=delete_mailbox, done=partial(_set, done)),
+                done,
+            )
+
+        self._submit(release)
+        self._settled(done)
+
+    def publish(
+        self, routing_key: str, body: bytes, properties: Properties, *, timeout: float
+    ) -> Publication:
+        """Hand a message over, to be written in order; wait up to `timeout` seconds for room.
+
+        From any thread; on the I/O thread only with a timeout of 0. Persistent, mandatory and
+        confirmed: what became of it says `Publication.wait` or `when_settled`. Give each message a
+        `message_id` of its own.
+
+        Raises:
+            NotAccepted: too many earlier messages are still unconfirmed.
+            SpaceClosed: the link is closed.
+            ValueError: the routing key has more than 255 bytes.
+        """
+        _check_routing_key(routing_key)
+        self._check_process()
+        publication = self._publisher.outbox.put(routing_key, body, properties.for_wire(), timeout)
+        self._wake()
+        return publication
+
+    def close(self, timeout: float) -> list[Publication]:
+        """Send what is left, for up to `timeout` seconds, then end the connections and with them
+        all leases.
+
+        Takes at most about 2 s more, even if the server hangs. May be called again, from any thread
+        but the I/O thread.
+
+        Returns:
+            The messages that were given up, NOT_SENT or UNKNOWN.
+        """
+        if self.on_own_thread:
+            raise RuntimeError("a link cannot be closed from its own callbacks")
+        if os.getpid() != self._process:
+            return []  # a forked child: the sockets are the parent's
+        with self._lifecycle:
+            if self._closed:
+                return []
+            deadline = time.monotonic() + timeout
+            self._publisher.outbox.wait_empty(timeout)
+            left = self._publisher.outbox.close()
+            self._closed = True
+            grace = min(_CLOSE_GRACE, max(0.2, deadline - time.monotonic()))
+            self._commands.append(partial(self._shut_down, grace))
+            self._wake()
+            self._thread.join(grace + _ANSWER_TIME)
+            return left
+
+    def _shut_down(self, grace: float) -> None:
+        open_ends = {"publishing", "consuming"}
+
+        def stopped(end: str) -> None:
+            open_ends.discard(end)
+            if not open_ends:
+                self._loop.stop()
+
+        self._members.stop()
+        self._members.connection.stop(grace, partial(stopped, "consuming"))
+        self._publisher.connection.stop(grace, partial(stopped, "publishing"))
+
+    def _run(self) -> None:
+        """The I/O thread."""
+        while True:
+            try:
+                self._loop.start()
+                break
+            except Exception:  # noqa: BLE001  # this thread must outlive any fault of a callback
+                if self._closed:
+                    _log.exception("unexpected error on the I/O thread while closing")
+                    break
+                _log.exception("unexpected error on the I/O thread; connecting again")
+                self._publisher.connection.drop()
+                self._members.connection.drop()
+        self._loop.close()
+
+    def _turn(self) -> None:
+        """Do all that other threads asked for since the last turn. Acknowledgements before
+        commands: see `release`.
+        """
+        self._woken = False
+        while self._acknowledged or self._commands:
+            if self._acknowledged:
+                deliveries = []
+                while self._acknowledged:
+                    deliveries.append(self._acknowledged.popleft())
+                self._members.acknowledge(deliveries)
+            if self._commands:
+                self._commands.popleft()()
+        self._publisher.drain()
+
+    def _wake(self) -> None:
+        if (
+            not self._woken
+        ):  # cleared before the deques are read: nothing that was appended is missed
+            self._woken = True
+            self._loop.add_callback_threadsafe(self._turn)
+
+    def _submit(self, command: Callable[[], None]) -> None:
+        self._check_process()
+        if self._closed:
+            raise SpaceClosed("the link to the AMQP server is closed")
+        self._commands.append(command)
+        self._wake()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise SpaceClosed("the link belongs to the process that was forked; open another here")
+
+    def _with_member(
+        self, agent_id: str, act: Callable[[Member], None], done: Future[None] | None = None
+    ) -> None:
+        if (member := self._members.by_id.get(agent_id)) is not None:
+            act(member)
+        elif done is not None:
+            done.set_result(None)
+
+    def _changed(self) -> None:
+        """Something about the connections changed; decides whether `connect` has succeeded or
+        failed.
+        """
+        if self._connected.done():
+            return
+        publishing, consuming = self._publisher.connection, self._members.connection
+        if refusal := publishing.refused or consuming.refused or self._publisher.refused:
+            self._connected.set_exception(BrokerRefused(f"AMQP: {refusal}"))
+        elif self._publisher.ready and consuming.is_open:
+            self._connected.set_result(None)
+
+    def _result(self, future: Future[_Value], timeout: float) -> _Value:
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            raise BrokerUnreachable("the AMQP server does not answer") from None
+
+    def _settled(self, done: Future[None]) -> None:
+        try:
+            done.result(0.05 if self._silent else _COMMAND_TIME)
+            self._silent = False
+        except TimeoutError:
+            if not self._silent:
+                _log.warning("the AMQP server does not answer; going on without")
+            self._silent = True  # whoever has many ids to release shall not wait for each
+
+
+def _set(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _check_routing_key(text: str) -> None:
+    if not 1 <= len(text.encode()) <= _ROUTING_KEY_BYTES:
+        raise ValueError(
+            f"an agent id must have 1 to {_ROUTING_KEY_BYTES} bytes to be routed by AMQP"
+        )

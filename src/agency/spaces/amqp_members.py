@@ -1,0 +1,421 @@
+"""The consuming half of a link: the agent ids that this process holds, and their mailboxes.
+
+Identity and mail are different queues (`amqp_topology`). The *lease* is exclusive: while this
+connection owns it, the id is ours. It is watched (a consumer hears of its deletion) and re-asserted
+every few seconds (declaring it again fails if it went to somebody else unheard). The *mailbox*
+keeps the mail. In this order: lease, mailbox, consume; and when the lease is lost: stop consuming
+first, then try to take it again. Beside the mailbox an *express* queue brings what must not wait
+for the acknowledgement of earlier mail.
+
+Each id has a channel of its own, so that trouble with one does not touch the others (an AMQP server
+allows about 2,000 a connection). Runs on the I/O thread. Above: `amqp_link`. Below:
+`amqp_connection`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
+
+import pika.exceptions
+
+from agency.errors import AgencyError, AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
+from agency.spaces.amqp_connection import Connection, IOLoop, backoff
+from agency.spaces.amqp_options import AMQPOptions
+from agency.spaces.amqp_properties import Delivery, Properties
+from agency.spaces.amqp_publisher import Publisher
+from agency.spaces.amqp_topology import (
+    BROADCAST_KEY,
+    LEASE_ARGUMENTS,
+    MAILBOX_ARGUMENTS,
+    Topology,
+)
+
+__all__ = ["Member", "Members"]
+
+_log = logging.getLogger("agency.amqp")
+
+_REASSERT_INTERVAL: Final = 5.0  # seconds
+_PROBE_INTERVAL: Final = 2.0  # seconds between questions to a silent holder
+_RESOURCE_LOCKED: Final = 405
+_FINAL_CODES: Final = {403, 406}  # ACCESS_REFUSED, PRECONDITION_FAILED: trying again cannot help
+
+
+class Members:
+    """All ids of this process, on one connection. All of it runs on the I/O thread."""
+
+    def __init__(
+        self,
+        loop: IOLoop,
+        options: AMQPOptions,
+        topology: Topology,
+        publisher: Publisher,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.loop = loop
+        self.topology = topology
+        self.publisher = publisher
+        self.by_id: dict[str, Member] = {}
+        self.connection = Connection(
+            loop,
+            options,
+            "consuming",
+            on_open=self._connected,
+            on_lost=self._lost,
+            on_failed=on_change,
+        )
+        self._on_change = on_change
+        self._reassert_timer: object | None = None
+
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
+        """Take these out of their mailboxes, in one piece; those of earlier channels are ignored."""
+        with self.connection.batch():
+            for delivery in deliveries:
+                if (member := self.by_id.get(delivery.agent_id)) is not None:
+                    member.acknowledge(delivery)
+
+    def stop(self) -> None:
+        """Fence every member; the leases end with the connection."""
+        for member in list(self.by_id.values()):
+            member.end()
+        if self._reassert_timer is not None:
+            self.loop.remove_timeout(self._reassert_timer)
+            self._reassert_timer = None
+
+    def _connected(self) -> None:
+        self._on_change()
+        self._reassert_timer = self.loop.call_later(_REASSERT_INTERVAL, self._reassert)
+        for member in list(self.by_id.values()):
+            member.set_up()
+
+    def _lost(self) -> None:
+        if self._reassert_timer is not None:
+            self.loop.remove_timeout(self._reassert_timer)
+            self._reassert_timer = None
+        for member in list(self.by_id.values()):
+            member.fence()
+
+    def _reassert(self) -> None:
+        self._reassert_timer = self.loop.call_later(_REASSERT_INTERVAL, self._reassert)
+        with self.connection.batch():
+            for member in self.by_id.values():
+                member.reassert()
+
+
+class Member:
+    """One agent id that this process holds, or wants to hold. All of it runs on the I/O thread.
+
+    Every channel is a *generation*: what belongs to an earlier one (its deliveries, their
+    acknowledgements, its closing) is ignored.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        agent_id: str,
+        claimed: Future[None],
+        patience: float,
+        on_lease: Callable[[bool], None],
+    ) -> None:
+        self.agent_id = agent_id
+        self._members = members
+        self._claimed = claimed
+        self._seen_locked = False
+        self._patience_timer = members.loop.call_later(patience, self._claim_timed_out)
+        self._on_lease = on_lease
+        self._lease = members.topology.lease(agent_id)
+        self._mailbox = members.topology.mailbox(agent_id)
+        self._express = members.topology.express(agent_id)
+        self._generation = 0
+        self._channel: Any = None
+        self._held = False
+        self._told_held = False
+        self._reasserting = False
+        self._ended = False
+        self._failures = 0
+        self._probed_at = float("-inf")
+        self._unacknowledged: set[int] = (
+            set()
+        )  # tags; a second acknowledgement would end the channel
+        self._lease_consumer = ""
+        self._mail_consumer = ""
+        self._express_consumer = ""
+        self._mail_wanted = False
+        self._on_delivery: Callable[[Delivery], None] | None = None
+        self._prefetch = 1
+        self._timer: object | None = None
+
+    def set_up(self) -> None:
+        """Open a channel, take the lease, declare the mailbox, and consume if that was asked for."""
+        self._clear_timer()
+        if self._ended or not self._members.connection.is_open:
+            return
+        self._generation += 1
+        self._reasserting = False
+        try:
+            self._members.connection.channel(partial(self._opened, self._generation))
+        except pika.exceptions.NoFreeChannels:
+            self._fail(BrokerRefused("the server allows no more channels on this connection"))
+
+    def consume(self, on_delivery: Callable[[Delivery], None], prefetch: int) -> None:
+        """Have mail delivered from now on, after every reconnect as well."""
+        self._on_delivery, self._prefetch = on_delivery, prefetch
+        self._mail_wanted = True
+        if self._held:
+            self._start_consumers()
+
+    def cancel(self, done: Callable[[], None]) -> None:
+        """Take no more from the mailbox; acknowledgements of what was delivered still count. Then
+        call `done`.
+        """
+        self._mail_wanted = False
+        consumer, self._mail_consumer = self._mail_consumer, ""
+        if consumer and self._is_open():
+            self._channel.basic_cancel(consumer, callback=lambda _frame: done())
+        else:
+            done()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Take one delivery out of the mailbox."""
+        if delivery.generation != self._generation or not self._is_open():
+            return
+        if delivery.tag in self._unacknowledged:
+            self._unacknowledged.remove(delivery.tag)
+            self._channel.basic_ack(delivery.tag)
+
+    def release(self, *, delete_mailbox: bool, done: Callable[[], None]) -> None:
+        """Give the id back: delete the mailbox if asked, then the lease, then call `done`.
+
+        Without a connection only the claim ends; the mailbox expires by itself.
+        """
+        channel = self._channel
+        held = self._held and self._is_open()
+        self._on_delivery = None
+        self._held = False
+        if not held:
+            self.end()
+            done()
+            return
+
+        def released(*_: object) -> None:
+            if not self._ended:
+                self.end()
+                done()
+
+        channel.add_on_close_callback(released)
+        if delete_mailbox:
+            channel.queue_delete(self._mailbox)
+            channel.queue_delete(self._express)
+        channel.queue_delete(self._lease, callback=released)
+
+    def reassert(self) -> None:
+        """Make sure that the lease is still ours."""
+        if self._held and self._is_open() and not self._reasserting:
+            self._reasserting = True
+            self._declare_lease(partial(self._reasserted, self._generation))
+
+    def fence(self) -> None:
+        """Stop consuming at once: what was delivered but not acknowledged belongs to whoever holds
+        the id next.
+        """
+        self._generation += 1
+        channel, self._channel = self._channel, None
+        self._held = False
+        self._unacknowledged.clear()
+        self._lease_consumer = self._mail_consumer = self._express_consumer = ""
+        if channel is not None and channel.is_open:
+            channel.close()
+        self._tell(held=False)
+
+    def end(self) -> None:
+        """Fence, and never come back."""
+        self._ended = True
+        if not self._claimed.done():
+            self._claimed.set_exception(SpaceClosed("the link to the AMQP server is closed"))
+        self._clear_timer()
+        self._members.loop.remove_timeout(self._patience_timer)
+        self._members.publisher.forget_probe(self._lease)
+        self._members.by_id.pop(self.agent_id, None)
+        self.fence()
+
+    def _opened(self, generation: int, channel: Any) -> None:
+        if generation != self._generation:
+            channel.close()
+            return
+        self._channel = channel
+        channel.add_on_close_callback(partial(self._closed, generation))
+        channel.add_on_cancel_callback(partial(self._cancelled, generation))
+        self._declare_lease(partial(self._leased, generation))
+
+    def _declare_lease(self, callback: Callable[[Any], None]) -> None:
+        self._channel.queue_declare(
+            self._lease, exclusive=True, arguments=LEASE_ARGUMENTS, callback=callback
+        )
+
+    def _leased(self, generation: int, _frame: Any) -> None:
+        if generation != self._generation:
+            return
+        topology, channel = self._members.topology, self._channel
+        self._members.publisher.forget_probe(self._lease)
+        self._held = True
+        with self._members.connection.batch():
+            self._lease_consumer = channel.basic_consume(self._lease, self._probed, auto_ack=True)
+            channel.exchange_declare(topology.exchange, "direct", durable=True)
+            channel.queue_declare(self._mailbox, durable=True, arguments=MAILBOX_ARGUMENTS)
+            channel.queue_declare(self._express, durable=True, arguments=MAILBOX_ARGUMENTS)
+            channel.queue_bind(
+                self._express, topology.exchange, topology.express_key(self.agent_id)
+            )
+            channel.queue_bind(self._mailbox, topology.exchange, BROADCAST_KEY)
+            channel.queue_bind(
+                self._mailbox,
+                topology.exchange,
+                self.agent_id,
+                callback=partial(self._bound, generation),
+            )
+
+    def _bound(self, generation: int, _frame: Any) -> None:
+        if generation != self._generation or not self._held:
+            return
+        self._failures = 0
+        if not self._claimed.done():
+            self._claimed.set_result(None)
+            self._told_held = True
+        self._tell(held=True)
+        self._start_consumers()
+
+    def _start_consumers(self) -> None:
+        if self._on_delivery is None or not self._is_open():
+            return
+        deliver = partial(self._delivered, self._generation)
+        with self._members.connection.batch():
+            if not self._express_consumer:
+                self._channel.basic_qos(prefetch_count=0)  # no limit
+                self._express_consumer = self._channel.basic_consume(self._express, deliver)
+            if self._mail_wanted and not self._mail_consumer:
+                self._channel.basic_qos(prefetch_count=self._prefetch)
+                self._mail_consumer = self._channel.basic_consume(self._mailbox, deliver)
+
+    def _delivered(
+        self, generation: int, _channel: Any, method: Any, properties: Any, body: bytes
+    ) -> None:
+        if generation != self._generation or self._on_delivery is None:
+            return  # it stays in its queue: the channel that it came through is being closed
+        delivery = Delivery(
+            self.agent_id,
+            method.routing_key,
+            body,
+            Properties.from_wire(properties),
+            method.redelivered,
+            generation,
+            method.delivery_tag,
+        )
+        self._unacknowledged.add(delivery.tag)
+        try:
+            self._on_delivery(delivery)
+        except Exception:  # noqa: BLE001  # it would end the connection, and come again
+            _log.exception("a delivery to %r is left unacknowledged", self.agent_id)
+
+    def _probed(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        if self._held:
+            self._members.publisher.answer_probe(properties)
+
+    def _reasserted(self, generation: int, frame: Any) -> None:
+        self._reasserting = False
+        if generation == self._generation and frame.method.consumer_count == 0:
+            self._lose("its lease had vanished", retry_in=0)
+
+    def _cancelled(self, generation: int, frame: Any) -> None:
+        if generation != self._generation:
+            return
+        if frame.method.consumer_tag == self._lease_consumer:
+            self._lose("its lease was deleted", retry_in=0)
+        else:
+            self._lose("its mailbox was deleted or became unavailable", retry_in=0)
+
+    def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
+        """The server closed the channel, or the connection did; then `Members._lost` does the rest."""
+        if generation != self._generation:
+            return
+        self._channel = None
+        if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
+            return
+        if reason.reply_code == _RESOURCE_LOCKED and not self._claimed.done():
+            self._locked()
+        elif reason.reply_code in _FINAL_CODES and not self._claimed.done():
+            self._fail(BrokerRefused(f"agent id {self.agent_id!r}: {reason.reply_text}"))
+        else:
+            self._failures += 1
+            self._lose(reason.reply_text, retry_in=backoff(self._failures))
+
+    def _locked(self) -> None:
+        """Another connection owns the lease. Ask whether it lives; if it is silent it may be a dead
+        one's remains.
+        """
+        self.fence()
+        self._seen_locked = True
+        if (now := time.monotonic()) - self._probed_at >= _PROBE_INTERVAL:
+            self._probed_at = now
+            self._members.publisher.probe(self._lease, self._probe_answered)
+        self._set_timer(random.uniform(0.1, 0.5))  # noqa: S311
+
+    def _probe_answered(self, alive: bool) -> None:  # a callback's one argument
+        if self._claimed.done() or self._held:
+            return
+        if alive:
+            self._fail(self._in_use())
+        else:
+            self._probed_at = float("-inf")
+            self.set_up()
+
+    def _claim_timed_out(self) -> None:
+        """The patience of the claimant is at its end."""
+        if self._claimed.done():
+            return
+        trouble = self._members.connection.trouble
+        if self._seen_locked and not trouble:
+            self._fail(self._in_use())
+        else:
+            trouble = trouble or "the server does not answer"
+            self._fail(BrokerUnreachable(f"agent id {self.agent_id!r} not claimed: {trouble}"))
+
+    def _in_use(self) -> AgentIdInUse:
+        return AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
+
+    def _lose(self, reason: str, *, retry_in: float) -> None:
+        if self._told_held:
+            _log.warning("agent %r is not served for now: %s", self.agent_id, reason)
+        self.fence()
+        self._set_timer(retry_in)
+
+    def _fail(self, error: AgencyError) -> None:
+        if not self._claimed.done():
+            self._claimed.set_exception(error)
+            self.end()
+        else:
+            _log.warning("agent %r: %s", self.agent_id, error)
+            self._failures += 1
+            self._set_timer(backoff(self._failures))
+
+    def _tell(self, *, held: bool) -> None:
+        if held != self._told_held and self._claimed.done() and not self._ended:
+            self._told_held = held
+            self._on_lease(held)
+
+    def _is_open(self) -> bool:
+        return self._channel is not None and bool(self._channel.is_open)
+
+    def _set_timer(self, delay: float) -> None:
+        self._clear_timer()
+        if not self._ended:
+            self._timer = self._members.loop.call_later(delay, self.set_up)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._members.loop.remove_timeout(self._timer)
+            self._timer = None

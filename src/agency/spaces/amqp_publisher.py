@@ -1,0 +1,211 @@
+"""The publishing half of a link: writes the outbox, keeps it in order across reconnects, and
+carries probes.
+
+Runs on the I/O thread. Publishes go through one channel with confirms; a second one carries the
+short questions and answers by which two processes find out who holds an agent id (`amqp_members`).
+Both are on a connection of their own, because an AMQP server in distress stops reading from
+connections that publish. Above: `amqp_link`. Below: `amqp_connection`, `amqp_outbox`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import pika
+import pika.exceptions
+
+from agency.spaces.amqp_connection import Connection, IOLoop, backoff
+from agency.spaces.amqp_options import AMQPOptions
+from agency.spaces.amqp_outbox import Outbox
+from agency.spaces.amqp_topology import Topology
+
+__all__ = ["Publisher"]
+
+_log = logging.getLogger("agency.amqp")
+
+_REPLY_QUEUE: Final = (
+    "amq.rabbitmq.reply-to"  # RabbitMQ's direct reply-to: a queue that is no queue
+)
+_PROBE_LIFETIME: Final = "5000"  # milliseconds
+_MESSAGE_FAULTS: Final = {
+    403,
+    406,
+}  # ACCESS_REFUSED, PRECONDITION_FAILED (too large, another user's name)
+
+
+class Publisher:
+    """Writes what is in the outbox whenever the server can take it. All of it runs on the I/O
+    thread.
+    """
+
+    def __init__(
+        self, loop: IOLoop, options: AMQPOptions, topology: Topology, on_change: Callable[[], None]
+    ) -> None:
+        self.outbox = Outbox()
+        self.ready = False
+        """Messages can be written."""
+        self.refused: str | None = None
+        """Why the server does not let us publish."""
+        self.blocked = False
+        self.connection = Connection(
+            loop,
+            options,
+            "publishing",
+            on_open=self._connected,
+            on_lost=self._lost,
+            on_failed=on_change,
+        )
+        self._loop = loop
+        self._topology = topology
+        self._on_change = on_change
+        self._channel: Any = None
+        self._side_channel: Any = None
+        self._channel_failures = 0
+        self._probes: dict[str, Callable[[bool], None]] = {}
+
+    def drain(self) -> None:
+        """Write all that may be written now, in one piece."""
+        if not self.ready or self.blocked or not self._channel.is_open:
+            return
+        take, publish, exchange = (
+            self.outbox.take,
+            self._channel.basic_publish,
+            self._topology.exchange,
+        )
+        with self.connection.batch():
+            while (publication := take()) is not None:
+                try:
+                    publish(
+                        exchange,
+                        publication.routing_key,
+                        publication.body,
+                        publication.properties,
+                        mandatory=True,
+                    )
+                except Exception as error:  # noqa: BLE001  # pika's many words for "cannot be encoded"
+                    self.outbox.refuse_last(f"{type(error).__name__}: {error}")
+
+    def probe(self, lease_queue: str, on_answer: Callable[[bool], None]) -> None:
+        """Ask the owner of a lease whether it is alive. `on_answer`: True, it says so; False, there
+        is none.
+
+        No answer comes if the owner hangs, if it is cut off and the server has not noticed, or if
+        the server's permissions do not let us write to the default exchange.
+        """
+        if self._side_channel is None:
+            return
+        self._probes[lease_queue] = on_answer
+        self._side_channel.basic_publish(
+            "",
+            lease_queue,
+            b"",
+            pika.BasicProperties(
+                type="agency-probe",
+                correlation_id=lease_queue,
+                reply_to=_REPLY_QUEUE,
+                expiration=_PROBE_LIFETIME,
+            ),
+            mandatory=True,
+        )
+
+    def answer_probe(self, properties: Any) -> None:
+        """Tell the one who asked that this process is alive and holds the lease."""
+        reply_to = properties.reply_to or ""
+        if self._side_channel is not None and reply_to.startswith(_REPLY_QUEUE + "."):
+            reply = pika.BasicProperties(
+                type="agency-alive", correlation_id=properties.correlation_id
+            )
+            self._side_channel.basic_publish("", reply_to, b"", reply)
+
+    def forget_probe(self, lease_queue: str) -> None:
+        """The answer no longer matters."""
+        self._probes.pop(lease_queue, None)
+
+    def _connected(self) -> None:
+        self.connection.on_blocked(
+            partial(self._set_blocked, True), partial(self._set_blocked, False)
+        )
+        self._open_channel()
+        self.connection.channel(self._side_channel_opened)
+
+    def _lost(self) -> None:
+        self.ready = self.blocked = False
+        self._channel = self._side_channel = None
+        self._probes.clear()
+        self.outbox.channel_lost(None)
+
+    def _open_channel(self) -> None:
+        if self.connection.is_open and self._channel is None:
+            self.connection.channel(self._channel_opened)
+
+    def _channel_opened(self, channel: Any) -> None:
+        self._channel = channel
+        channel.add_on_close_callback(self._channel_closed)
+        channel.add_on_return_callback(self._returned)
+        channel.exchange_declare(self._topology.exchange, "direct", durable=True)
+        channel.confirm_delivery(self._confirmed, callback=self._channel_ready)
+
+    def _channel_ready(self, _frame: Any) -> None:
+        self.ready = True
+        self.refused = None
+        self._on_change()
+        self.drain()
+
+    def _channel_closed(self, channel: Any, reason: BaseException) -> None:
+        if channel is not self._channel:
+            return
+        was_ready, self.ready, self._channel = self.ready, False, None
+        if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
+            return  # the connection is gone as well: `_lost` follows
+        _log.warning("the server closed the publishing channel: %s", reason.reply_text)
+        self._channel_failures += 1
+        if was_ready:
+            of_a_message = reason.reply_code in _MESSAGE_FAULTS
+            self.outbox.channel_lost(reason.reply_text if of_a_message else None)
+        else:
+            self.refused = reason.reply_text
+            self._on_change()
+        self._loop.call_later(backoff(self._channel_failures), self._open_channel)
+
+    def _returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        self.outbox.returned(properties.message_id)
+
+    def _confirmed(self, frame: Any) -> None:
+        method = frame.method
+        self._channel_failures = 0
+        accepted = isinstance(method, pika.spec.Basic.Ack)
+        self.outbox.confirmed(method.delivery_tag, multiple=method.multiple, accepted=accepted)
+        if self.outbox:
+            self.drain()  # some wait for their turn after a refusal
+
+    def _set_blocked(self, blocked: bool) -> None:  # a callback's one argument
+        self.blocked = blocked
+        _log.warning(
+            "the server %s",
+            "takes no messages for now (alarm)" if blocked else "takes messages again",
+        )
+        self.drain()
+
+    def _side_channel_opened(self, channel: Any) -> None:
+        self._side_channel = channel
+        channel.add_on_close_callback(self._side_channel_closed)
+        channel.add_on_return_callback(self._probe_returned)
+        channel.basic_consume(_REPLY_QUEUE, self._probe_answered, auto_ack=True)
+
+    def _side_channel_closed(self, channel: Any, reason: BaseException) -> None:
+        if channel is self._side_channel:
+            self._side_channel = None
+            _log.debug("no probes until the next connection: %s", reason)
+
+    def _probe_answered(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        self._probe_result(properties.correlation_id, alive=True)
+
+    def _probe_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        self._probe_result(properties.correlation_id, alive=False)
+
+    def _probe_result(self, lease_queue: str | None, *, alive: bool) -> None:
+        if (on_answer := self._probes.pop(lease_queue or "", None)) is not None:
+            on_answer(alive)

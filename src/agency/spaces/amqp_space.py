@@ -1,0 +1,260 @@
+"""AMQPSpace: agents in this process, in one space with those of other applications on other hosts.
+
+The transport is an AMQP 0-9-1 server, RabbitMQ. Here stands what the messages mean to it: which way
+each kind of message goes, when one is acknowledged, what becomes of those that the server does not
+take. Above: `agency.space`. Below: `amqp_link` moves bytes and keeps the connections, `amqp_wire`
+is the format; `docs/wire-format.md` tells it to other programs. The AMQP client library is imported
+when the first space is made, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from agency.deadletters import DeadLetter, Reason
+from agency.envelope import Envelope, Kind, Receipt, answer
+from agency.errors import Failure, InvalidMessage, MailboxFull, NotAccepted, OutcomeUnknown
+from agency.resident import Resident
+from agency.schema import BROADCAST, encode
+from agency.space import Space
+from agency.spaces import amqp_wire
+from agency.spaces.amqp_options import AMQPOptions
+from agency.spaces.amqp_outbox import Outcome, Publication
+from agency.spaces.amqp_properties import Delivery
+from agency.spaces.amqp_topology import Topology
+
+__all__ = ["AMQPOptions", "AMQPSpace"]
+
+logger = logging.getLogger("agency.amqp")
+
+SEND_TIMEOUT: Final = 30.0
+"""Seconds for which `send` waits until the server has the message, through reconnects."""
+
+_FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the space is destroyed
+_PREFETCH: Final = 32  # messages of one mailbox that are here at a time, begun or not
+_REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
+_EXPRESS: Final = {Kind.ANSWER, Kind.PART, Kind.CANCEL}
+
+
+class AMQPSpace(Space):
+    """A space across applications and hosts, on an AMQP server.
+
+    Every application makes an `AMQPSpace` on the same server with the same `exchange`; their agents
+    see each other, in any start order. An id is unique among all of them.
+
+    When `send` returns, the server has the message on disk in the receiver's mailbox. It stays
+    there until the receiver has handled it, and outlives the receiver's process by 10 minutes;
+    `remove` and `destroy` delete it. Order is kept per sender and receiver. A lost connection is
+    made again by itself; `send` waits meanwhile, up to 30 s.
+
+    Args:
+        amqp_options: Where the server is. By default what the environment says: `AMQPOptions.from_environment`.
+        exchange: The name of the space; spaces of different names on one server know nothing of each other.
+
+    Raises:
+        BrokerRefused: the server will not have us (account, virtual host, permission, certificate). At once.
+        BrokerUnreachable: no server answered within `amqp_options.connect_timeout`.
+        MissingExtra: the AMQP client is not installed.
+        ValueError: an `AMQP_...` variable or the name cannot be read.
+    """
+
+    def __init__(
+        self, amqp_options: AMQPOptions | None = None, *, exchange: str = "agency"
+    ) -> None:
+        super().__init__()
+        self._topology = Topology(exchange)
+        options = amqp_options or AMQPOptions.from_environment()
+        from agency.spaces.amqp_link import Link
+
+        self._link = Link.connect(options, self._topology)
+        self._taken: dict[tuple[str, str], _Taken] = {}  # by id of the envelope, and of the agent
+
+    def route(self, envelope: Envelope) -> None:
+        """See `Space.route`.
+
+        A plain message is waited for until the server has it. Of one that belongs to a request the
+        caller hears in another way, so it is only handed over.
+
+        Raises:
+            NotAccepted: the server could not take the message in time; `MailboxFull`: the receiver's mailbox did not.
+            OutcomeUnknown: the message was written, and the link broke for longer than 30 s.
+        """
+        body = encode(envelope.message)
+        properties = amqp_wire.to_properties(envelope, self._reply_to(envelope))
+        may_wait = not self._link.on_own_thread
+        publication = self._link.publish(
+            self._routing_key(envelope),
+            body,
+            properties,
+            timeout=SEND_TIMEOUT if may_wait else 0,
+        )
+        if (taken := self._answered(envelope)) is not None:
+            taken.answer = publication
+        if envelope.kind is Kind.TELL and envelope.correlation_id is None and may_wait:
+            publication.wait(SEND_TIMEOUT)
+            self._sent(envelope, publication)
+        else:
+            publication.when_settled(lambda settled: self._lost_later(envelope, settled))
+
+    def _claim(self, agent_id: str) -> None:
+        self._link.claim(agent_id)
+
+    def _release(self, agent_id: str) -> None:
+        try:
+            self._link.release(agent_id, delete_mailbox=True)
+        except Exception:
+            logger.exception("the id %r could not be given back in order", agent_id)
+
+    def _connect(self, resident: Resident) -> None:
+        known: OrderedDict[str, _Taken] = OrderedDict()
+        self._link.consume(
+            resident.agent.id,
+            lambda delivery: self._take(resident, known, delivery),
+            prefetch=max(_PREFETCH, 2 * resident.agent._agency.concurrency),
+        )
+
+    def _disconnect(self, resident: Resident) -> None:
+        self._link.stop_consuming(resident.agent.id)
+
+    def _shut_down(self) -> None:
+        left = self._link.close(_FLUSH_TIME)
+        if left:
+            keys = sorted({publication.routing_key for publication in left})
+            logger.warning("%d messages were not sent, to %s", len(left), ", ".join(keys))
+
+    # Sending
+
+    def _routing_key(self, envelope: Envelope) -> str:
+        """The receiver's id; but what belongs to a request in progress must not queue behind other
+        mail.
+        """
+        to = envelope.message["to"]
+        if envelope.kind not in _EXPRESS:
+            return to
+        if envelope.kind is not Kind.CANCEL and (taken := self._answered(envelope)) is not None:
+            return taken.reply_to or to
+        return self._topology.express_key(to)
+
+    def _answered(self, envelope: Envelope) -> _Taken | None:
+        """What this envelope answers, if it came from the server and is not settled."""
+        if envelope.correlation_id is None:
+            return None
+        return self._taken.get((envelope.correlation_id, envelope.message["from"]))
+
+    def _reply_to(self, envelope: Envelope) -> str | None:
+        if not envelope.wants_answer:
+            return None
+        return self._topology.express_key(envelope.message["from"])
+
+    def _sent(self, envelope: Envelope, publication: Publication) -> None:
+        """Tell the sender what the server said, by returning or raising."""
+        to = envelope.message["to"]
+        match publication.outcome:
+            case Outcome.UNROUTABLE if to != BROADCAST:
+                self.drop(envelope, Reason.NO_SUCH_AGENT)
+            case Outcome.REFUSED if publication.detail:
+                raise NotAccepted(f"the AMQP server refused the message: {publication.detail}")
+            case Outcome.REFUSED if to == BROADCAST:
+                self.drop(envelope, Reason.MAILBOX_FULL, "of at least one receiver")
+            case Outcome.REFUSED:
+                raise MailboxFull(f"the mailbox of {to!a} is full")
+            case Outcome.NOT_SENT:
+                raise NotAccepted(f"the AMQP server took no message for {SEND_TIMEOUT:g} s")
+            case Outcome.UNKNOWN:
+                raise OutcomeUnknown(
+                    f"the AMQP server did not confirm the message within {SEND_TIMEOUT:g} s:"
+                    f" {to!a} may get it or not"
+                )
+
+    def _lost_later(self, envelope: Envelope, publication: Publication) -> None:
+        """A message that nobody waited for may be lost: then whoever waits for its answer is told."""
+        match publication.outcome:
+            case Outcome.UNROUTABLE if envelope.kind is not Kind.CANCEL:
+                self.drop(envelope, Reason.NO_SUCH_AGENT)
+            case Outcome.REFUSED:
+                text = publication.detail or f"the mailbox of {envelope.message['to']!a} is full"
+                self.drop(envelope, Reason.MAILBOX_FULL, text)
+                self._fail_request(envelope, Failure.FAILED, text)
+            case Outcome.NOT_SENT | Outcome.UNKNOWN:
+                self.drop(envelope, Reason.NOT_SENT, "the link to the AMQP server was closed")
+
+    def _fail_request(self, envelope: Envelope, failure: Failure, text: str) -> None:
+        if envelope.wants_answer:
+            responder = envelope.message["to"]
+            self._deliver_here(
+                answer(envelope, self._new_id(), responder, error=text, failure=failure)
+            )
+
+    # Receiving, on the link's thread
+
+    def _take(
+        self, resident: Resident, known: OrderedDict[str, _Taken], delivery: Delivery
+    ) -> None:
+        try:
+            envelope = amqp_wire.read(delivery, self._new_id)
+        except InvalidMessage as error:
+            self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
+            self._link.acknowledge(delivery)
+            return
+        message, agent = envelope.message, resident.agent
+        again = known.get(envelope.id)
+        if again is not None:
+            again.came_again(delivery)
+            return
+        own_broadcast = message["to"] == BROADCAST and message["from"] == agent.id
+        if own_broadcast and not agent._agency.receive_own_broadcasts:
+            self._link.acknowledge(delivery)
+            return
+        place = (envelope.id, agent.id)
+        taken = _Taken(delivery, self._link.acknowledge, partial(self._taken.pop, place, None))
+        self._taken[place] = taken
+        if amqp_wire.unique_in_the_world(envelope.id):
+            known[envelope.id] = taken
+            if len(known) > _REMEMBERED:
+                known.popitem(last=False)
+        envelope.receipt = taken
+        resident.deliver(envelope)
+
+
+class _Taken(Receipt):
+    """A delivery in the care of an agent: acknowledged when it is settled and its answer is safe
+    with the server.
+    """
+
+    __slots__ = ("_acknowledge", "_delivery", "_forget", "_settled", "answer", "reply_to")
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        acknowledge: Callable[[Delivery], None],
+        forget: Callable[[], object],
+    ) -> None:
+        self.reply_to = delivery.properties.reply_to
+        self.answer: Publication | None = None
+        self._delivery = delivery
+        self._acknowledge = acknowledge
+        self._forget = forget
+        self._settled = False
+
+    def settled(self) -> None:
+        self._forget()
+        if self.answer is None:
+            self._done()
+        else:
+            self.answer.when_settled(lambda _: self._done())
+
+    def came_again(self, delivery: Delivery) -> None:
+        """The server delivered it again, after a reconnect: only this delivery can be acknowledged
+        from now on.
+        """
+        self._delivery = delivery
+        if self._settled:
+            self._acknowledge(delivery)
+
+    def _done(self) -> None:
+        self._settled = True
+        self._acknowledge(self._delivery)

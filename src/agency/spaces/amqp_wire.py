@@ -1,0 +1,126 @@
+"""The wire format: an envelope as AMQP properties and a body, and back. `docs/wire-format.md` in
+code.
+
+The body is the seeds' plain JSON message; all else is optional, so that a client that knows only
+the body is a member like any other. What comes in was written by anybody and is believed as far as
+it has the right shape. Pure: no connection, no agents. Above: `amqp_space`. Below:
+`agency.envelope`, `amqp_properties`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agency.envelope import HOP_LIMIT, Envelope, Kind
+from agency.errors import Failure, InvalidMessage
+from agency.schema import BROADCAST, decode
+from agency.spaces.amqp_properties import Delivery, Properties
+
+__all__ = ["MARK", "read", "to_properties", "unique_in_the_world"]
+
+MARK: Final = "agency-"
+"""All headers of ours begin with this."""
+
+_CHAIN: Final = MARK + "chain"
+_HOPS: Final = MARK + "hops"
+_TRACE: Final = MARK + "trace"
+_FAILURE: Final = MARK + "failure"
+
+_LONGEST_EXPIRATION: Final = 2**32 - 1  # milliseconds; RabbitMQ refuses more
+_OUR_ID: Final = re.compile(r"[0-9a-f]{32}\.[0-9]+")
+
+
+def to_properties(envelope: Envelope, reply_to: str | None) -> Properties:
+    """What travels beside the body of this envelope. `reply_to` is the routing key for an answer,
+    if one is awaited.
+    """
+    headers: dict[str, Any] = {}
+    if envelope.hops:
+        headers[_HOPS] = envelope.hops
+    if envelope.chain:
+        headers[_CHAIN] = list(envelope.chain)
+    if envelope.trace is not None:
+        headers[_TRACE] = envelope.trace
+    if envelope.failure is not None:
+        headers[_FAILURE] = envelope.failure.value
+    expiration = None
+    if envelope.deadline is not None:
+        remaining = int((envelope.deadline - time.monotonic()) * 1000)
+        expiration = str(min(max(remaining, 0), _LONGEST_EXPIRATION))
+    return Properties(
+        message_id=envelope.id,
+        correlation_id=envelope.correlation_id,
+        reply_to=reply_to,
+        type=envelope.kind.value,
+        content_type="application/json",
+        timestamp=int(time.time()),
+        expiration=expiration,
+        headers=headers,
+    )
+
+
+def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
+    """The envelope in a delivery. Optional properties that are missing or malformed count as
+    absent.
+
+    Raises:
+        InvalidMessage: the body is not one valid message, or it is addressed to somebody else than it was sent to.
+    """
+    message = decode(delivery.body)
+    to = message["to"]
+    if to not in {delivery.agent_id, BROADCAST}:
+        raise InvalidMessage(f"to: {to!a}, but it was sent to {delivery.agent_id!a}")
+    properties = delivery.properties
+    headers = properties.headers
+    trace = headers.get(_TRACE)
+    failure = headers.get(_FAILURE)
+    return Envelope(
+        message=message,
+        id=properties.message_id or new_id(),
+        kind=_kind(properties.type),
+        correlation_id=properties.correlation_id,
+        failure=Failure.read(failure) if isinstance(failure, str) else None,
+        chain=_chain(headers),
+        hops=_hops(headers),
+        deadline=_deadline(properties.expiration),
+        trace=trace if isinstance(trace, str) else None,
+        redelivered=delivery.redelivered,
+    )
+
+
+def unique_in_the_world(envelope_id: str) -> bool:
+    """Whether the id was made by this library, so that a second message with it is the same one
+    again.
+
+    Other clients may count 1, 2, 3 and begin anew tomorrow.
+    """
+    return _OUR_ID.fullmatch(envelope_id) is not None
+
+
+def _kind(word: str | None) -> Kind:
+    try:
+        return Kind(word or Kind.TELL)
+    except ValueError:
+        return Kind.TELL
+
+
+def _chain(headers: Mapping[str, Any]) -> tuple[str, ...]:
+    chain = headers.get(_CHAIN)
+    if not isinstance(chain, list) or len(chain) > HOP_LIMIT:
+        return ()
+    return tuple(one for one in chain if isinstance(one, str))
+
+
+def _hops(headers: Mapping[str, Any]) -> int:
+    hops = headers.get(_HOPS)
+    return hops if isinstance(hops, int) and hops > 0 else 0
+
+
+def _deadline(expiration: str | None) -> float | None:
+    if expiration is None or not expiration.isdecimal():
+        return None
+    # The time that the message spent in the mailbox is not known: this is the latest that it can be.
+    return time.monotonic() + int(expiration) / 1000
