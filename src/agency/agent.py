@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, cast
@@ -73,8 +73,8 @@ class Home(Protocol):
     def send(self, message: Message) -> None: ...
     def request(self, message: Message, timeout: float | None) -> Any: ...
     async def arequest(self, message: Message, timeout: float | None) -> Any: ...
-    def stream(self, message: Message, timeout: float | None) -> Iterator[Any]: ...
-    def astream(self, message: Message, timeout: float | None) -> AsyncIterator[Any]: ...
+    def stream(self, message: Message, timeout: float | None) -> Generator[Any, None, None]: ...
+    def astream(self, message: Message, timeout: float | None) -> AsyncGenerator[Any, None]: ...
 
 
 @dataclass(slots=True)
@@ -150,9 +150,9 @@ class Agent:
         return self._agency.id
 
     @property
-    def _current_message(self) -> dict[str, Any] | None:
-        """The whole message that this agent is handling in the current thread or task; None outside
-        of an action.
+    def _current_message(self) -> Any:
+        """The whole message that this agent is handling in the current thread or task, a dict; None
+        outside of an action.
         """
         turn = handling.get()
         return (
@@ -223,7 +223,7 @@ class Agent:
 
     def stream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Send a message and yield each value that the generator action produces, as it is
         produced.
 
@@ -242,7 +242,7 @@ class Agent:
 
     def astream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """`stream` for async code."""
         return home_of(self).astream(_own_to_one(self, message), timeout)
 

@@ -222,9 +222,7 @@ def _config_for(annotation: Any) -> ConfigDict | None:
     )
     return (
         None
-        if brings_own
-        or hasattr(annotation, "__dataclass_fields__")
-        or is_typeddict(annotation)
+        if brings_own or hasattr(annotation, "__dataclass_fields__") or is_typeddict(annotation)
         else (ConfigDict(arbitrary_types_allowed=True))
     )
 

@@ -11,7 +11,7 @@ Only builds messages; `agency.agent` sends them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 __all__ = ["ActionProxy", "Proxy"]
@@ -21,10 +21,12 @@ class _Speaker(Protocol):
     def send(self, message: dict[str, Any]) -> None: ...
     def request(self, message: dict[str, Any], timeout: float | None = ...) -> Any: ...
     async def arequest(self, message: dict[str, Any], timeout: float | None = ...) -> Any: ...
-    def stream(self, message: dict[str, Any], timeout: float | None = ...) -> Iterator[Any]: ...
+    def stream(
+        self, message: dict[str, Any], timeout: float | None = ...
+    ) -> Generator[Any, None, None]: ...
     def astream(
         self, message: dict[str, Any], timeout: float | None = ...
-    ) -> AsyncIterator[Any]: ...
+    ) -> AsyncGenerator[Any, None]: ...
 
 
 class Proxy:
@@ -72,11 +74,11 @@ class ActionProxy:
         """Send and wait for nothing. Raises what `Agent.send` raises."""
         self._speaker.send(self._message(args))
 
-    def stream(self, **args: Any) -> Iterator[Any]:
+    def stream(self, **args: Any) -> Generator[Any, None, None]:
         """Yield each value as it is produced. Raises what `Agent.stream` raises."""
         return self._speaker.stream(self._message(args), timeout=self._timeout)
 
-    def astream(self, **args: Any) -> AsyncIterator[Any]:
+    def astream(self, **args: Any) -> AsyncGenerator[Any, None]:
         """`stream` for async code."""
         return self._speaker.astream(self._message(args), timeout=self._timeout)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Protocol
 
 from agency.agent import Agent, handling
@@ -39,7 +39,18 @@ class Resident:
     its runner.
     """
 
-    __slots__ = ("_calls", "_gone", "_leaving", "_place", "_runner", "_streams", "agent", "new_id")
+    __slots__ = (
+        "_calls",
+        "_gone",
+        "_is_open",
+        "_leaving",
+        "_place",
+        "_runner",
+        "_streams",
+        "agent",
+        "has_moved_in",
+        "new_id",
+    )
 
     def __init__(self, agent: Agent, place: Place, crew: Crew) -> None:
         self.agent = agent
@@ -48,6 +59,9 @@ class Resident:
         self._calls = OpenCalls()
         self._streams: set[str] = set()  # the ids of streams that somebody still wants
         self._gone = False
+        self.has_moved_in = False
+        """Whether the agent has set itself up, and so is to clean up."""
+        self._is_open = False
         self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
 
@@ -95,10 +109,13 @@ class Resident:
         """
         self.agent._agency.home = self
         self._runner.call(self.agent.after_add)
+        self.has_moved_in = True
 
     def open_up(self) -> None:
-        """Begin to handle messages."""
-        self._runner.resume()
+        """Begin to handle messages. Idempotent."""
+        if not self._is_open:
+            self._is_open = True
+            self._runner.resume()
 
     def begin_to_leave(self) -> bool:
         """Begin with no further message: what arrives from now on, or waits, is a dead letter.
@@ -171,7 +188,7 @@ class Resident:
         finally:
             self._calls.close(envelope.id)
 
-    def stream(self, message: Message, timeout: float | None) -> Iterator[Any]:
+    def stream(self, message: Message, timeout: float | None) -> Generator[Any, None, None]:
         call = ThreadCall(message["to"], message.get("id"))
         envelope = self._ask_for_stream(message, call)
         finished = False
@@ -187,7 +204,7 @@ class Resident:
         finally:
             self._end_stream(envelope, finished=finished)
 
-    async def astream(self, message: Message, timeout: float | None) -> AsyncIterator[Any]:
+    async def astream(self, message: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
         call = AsyncCall(message["to"], message.get("id"))
         envelope = self._ask_for_stream(message, call)
         finished = False

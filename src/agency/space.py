@@ -329,19 +329,30 @@ class Space(ABC):
                     self._check_open()
                     self._residents[agent_id] = resident
                 _move_in(resident)
+                resident.open_up()
             except BaseException:
-                if resident is not None:
-                    with self._lock:
-                        self._residents.pop(agent_id, None)
-                    self._disconnect(resident)
-                    resident.vanish()
-                self._release(agent_id)
+                if resident is None:
+                    self._release(agent_id)
+                else:
+                    self._undo_add(resident)
                 raise
         finally:
             with self._lock:
                 self._claimed.discard(agent_id)
-        resident.open_up()
         return agent
+
+    def _undo_add(self, resident: Resident) -> None:
+        if not resident.begin_to_leave():
+            resident.open_up()  # for whoever destroys the space at this moment
+        elif resident.has_moved_in:  # a signal came in between: it is told that it leaves, too
+            resident.open_up()
+            self._take_leave(resident, self._grace)
+        else:
+            with self._lock:
+                self._residents.pop(resident.agent.id, None)
+            self._disconnect(resident)
+            resident.vanish()
+            self._release(resident.agent.id)
 
     def _reserve(self, agent_id: str) -> None:
         with self._lock:

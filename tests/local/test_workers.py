@@ -20,6 +20,7 @@ from agency import (
     DeadLetter,
     Guest,
     LocalSpace,
+    NotAccepted,
     OutcomeUnknown,
     StartFailed,
     action,
@@ -311,7 +312,7 @@ def test_when_the_exchange_of_messages_dies_nobody_hangs() -> None:
         me.send({"to": "there", "action": {"name": "block"}})
         me.receive(PATIENCE)
         threading.Thread(target=hub.kill).start()
-        with pytest.raises((OutcomeUnknown, AgentNotFound)):
+        with pytest.raises((OutcomeUnknown, AgentNotFound, NotAccepted)):
             me.proxy("there", timeout=PATIENCE).process()
         assert all_end([worker])
 

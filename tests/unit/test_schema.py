@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,6 @@ from agency.errors import InvalidAgentId, InvalidMessage, MessageTooLarge
 from agency.schema import (
     MAX_DEPTH,
     MAX_MESSAGE_BYTES,
-    Message,
     check_agent_id,
     decode,
     duplicate,
@@ -149,8 +148,14 @@ def test_what_is_wrong_is_named(name: str) -> None:
         (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":-Infinity}}}', "-Infinity"),
         (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":1e400}}}', "action.args.y"),
         (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":"\\ud800"}}}', "action.args.y"),
-        (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":9223372036854775808}}}', "64 bits"),
-        (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":' + b"9" * 5000 + b"}}}", "digits"),
+        (
+            b'{"from":"c","to":"a","action":{"name":"x","args":{"y":9223372036854775808}}}',
+            "64 bits",
+        ),
+        (
+            b'{"from":"c","to":"a","action":{"name":"x","args":{"y":' + b"9" * 5000 + b"}}}",
+            "digits",
+        ),
         (b'{"from":"c","to":"a","action":{"name":"x","args":{"y":' + b"[" * 99_999, "JSON"),
     ],
 )
@@ -225,7 +230,7 @@ def test_what_actions_return_is_converted_if_json_has_an_equivalent() -> None:
         "enum": Colour.RED,
         "dataclass": Pair(1, 2),
         "model": Model(x=1),
-        "date": datetime.date(2026, 1, 2),
+        "date": dt.date(2026, 1, 2),
         "path": Path("a"),
         1: "number as key",
     }
@@ -245,7 +250,7 @@ def test_what_actions_return_is_refused_if_json_has_none() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
     for value in (object(), float("nan"), "\ud800", 2**63, cycle, {"x": [object()]}):
-        with pytest.raises(InvalidMessage, match="^value"):
+        with pytest.raises(InvalidMessage, match=r"^value"):
             freeze_value(value, "value")
 
 
@@ -269,7 +274,9 @@ def test_an_id_that_cannot_be_is_refused_with_the_rule(agent_id: Any, rule: str)
         check_agent_id(agent_id)
 
 
-@pytest.mark.parametrize("agent_id", ["x", "x" * 255, "#", "a.*", "amq", "AMQ.x", "a b", "名前", "/"])
+@pytest.mark.parametrize(
+    "agent_id", ["x", "x" * 255, "#", "a.*", "amq", "AMQ.x", "a b", "名前", "/"]
+)
 def test_an_id_that_can_be_is_returned_as_it_is(agent_id: str) -> None:
     assert check_agent_id(agent_id) == agent_id
 
@@ -288,5 +295,3 @@ def containers_of(value: Any) -> set[int]:
     if isinstance(value, list):
         return {id(value)}.union(*(containers_of(item) for item in value))
     return set()
-
-

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency.slash import InvalidCommand, format_command, parse_command
+from agency.errors import InvalidCommand
+from agency.slash import format_command, parse_command
 
 texts = st.text(st.characters(codec="utf-8"))
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)

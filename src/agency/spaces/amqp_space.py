@@ -10,6 +10,7 @@ when the first space is made, not before.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,14 @@ from typing import Final
 
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt, answer
-from agency.errors import Failure, InvalidMessage, MailboxFull, NotAccepted, OutcomeUnknown
+from agency.errors import (
+    AgencyError,
+    Failure,
+    InvalidMessage,
+    MailboxFull,
+    NotAccepted,
+    OutcomeUnknown,
+)
 from agency.resident import Resident
 from agency.schema import BROADCAST, encode
 from agency.space import Space
@@ -35,6 +43,7 @@ SEND_TIMEOUT: Final = 30.0
 """Seconds for which `send` waits until the server has the message, through reconnects."""
 
 _FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the space is destroyed
+_TURN_AWAY_TIME: Final = 2.0  # seconds for the mail that the server still has for who leaves
 _PREFETCH: Final = 32  # messages of one mailbox that are here at a time, begun or not
 _REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
 _EXPRESS: Final = {Kind.ANSWER, Kind.PART, Kind.CANCEL}
@@ -54,6 +63,7 @@ class AMQPSpace(Space):
     Args:
         amqp_options: Where the server is. By default what the environment says: `AMQPOptions.from_environment`.
         exchange: The name of the space; spaces of different names on one server know nothing of each other.
+        grace: Seconds that actions in progress are given to end when their agent is removed.
 
     Raises:
         BrokerRefused: the server will not have us (account, virtual host, permission, certificate). At once.
@@ -63,15 +73,21 @@ class AMQPSpace(Space):
     """
 
     def __init__(
-        self, amqp_options: AMQPOptions | None = None, *, exchange: str = "agency"
+        self,
+        amqp_options: AMQPOptions | None = None,
+        *,
+        exchange: str = "agency",
+        grace: float = 10.0,
     ) -> None:
-        super().__init__()
+        super().__init__(grace=grace)
         self._topology = Topology(exchange)
         options = amqp_options or AMQPOptions.from_environment()
         from agency.spaces.amqp_link import Link
 
         self._link = Link.connect(options, self._topology)
         self._taken: dict[tuple[str, str], _Taken] = {}  # by id of the envelope, and of the agent
+        self._markers: dict[str, threading.Event] = {}  # see _turn_away
+        self._server_is_quick = True  # else nobody who leaves waits for it any more
 
     def route(self, envelope: Envelope) -> None:
         """See `Space.route`.
@@ -118,6 +134,7 @@ class AMQPSpace(Space):
         )
 
     def _disconnect(self, resident: Resident) -> None:
+        self._turn_away(resident.agent.id)
         self._link.stop_consuming(resident.agent.id)
 
     def _shut_down(self) -> None:
@@ -125,6 +142,25 @@ class AMQPSpace(Space):
         if left:
             keys = sorted({publication.routing_key for publication in left})
             logger.warning("%d messages were not sent, to %s", len(left), ", ".join(keys))
+
+    def _turn_away(self, agent_id: str) -> None:
+        """Let the closed door of an agent that has left have the mail that the server still holds:
+        each message becomes a dead letter, and whoever waits for it is told. A message of the
+        space's own marks the end.
+        """
+        marker = Envelope(
+            {"from": agent_id, "to": agent_id, "action": {"name": "cancel"}}, self._new_id()
+        )
+        arrived = self._markers[marker.id] = threading.Event()
+        try:
+            properties = amqp_wire.to_properties(marker, None)
+            self._link.publish(agent_id, encode(marker.message), properties, timeout=0)
+            if self._server_is_quick:
+                self._server_is_quick = arrived.wait(_TURN_AWAY_TIME)
+        except AgencyError as error:
+            logger.debug("mail of %r is not turned away: %s", agent_id, error)
+        finally:
+            del self._markers[marker.id]
 
     # Sending
 
@@ -199,6 +235,10 @@ class AMQPSpace(Space):
         except InvalidMessage as error:
             self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
             self._link.acknowledge(delivery)
+            return
+        if (marker := self._markers.get(envelope.id)) is not None:
+            self._link.acknowledge(delivery)
+            marker.set()
             return
         message, agent = envelope.message, resident.agent
         again = known.get(envelope.id)

@@ -263,6 +263,11 @@ class _Hub:
         worker.socket.close()
         self._workers.pop(worker.number, None)
         self._touched.discard(worker)
+        # Their ids are free before anybody is told that they are gone.
+        gone = json.dumps([agent_id.decode() for agent_id in worker.members]).encode()
+        self._send(
+            self._application, frame(Frame.WORKER_GONE, str(worker.number).encode(), b"", gone)
+        )
         progress = cast("memoryview", worker.progress)
         for agent_id, member in worker.members.items():
             self._members.pop(agent_id, None)
@@ -272,10 +277,6 @@ class _Hub:
                 if number > settled:
                     reason = Reason.AGENT_DIED if number <= started else Reason.AGENT_REMOVED
                     self._lose(reason, data, split(data)[3])
-        gone = json.dumps([agent_id.decode() for agent_id in worker.members]).encode()
-        self._send(
-            self._application, frame(Frame.WORKER_GONE, str(worker.number).encode(), b"", gone)
-        )
 
 
 def run_hub(application: socket.socket, nursery: socket.socket) -> None:

@@ -82,7 +82,7 @@ class LocalSpace(Space):
         self._link: Link | None = None
         self._workers: dict[int, _Worker] = {}
         self._elsewhere: dict[str, _Worker] = {}  # read without the lock
-        self._awaited: dict[str, queue.SimpleQueue[str | None]] = {}
+        self._awaited: dict[str, tuple[_Worker, queue.SimpleQueue[str | None]]] = {}
         self._numbers = 0
 
     # Messages
@@ -226,7 +226,7 @@ class LocalSpace(Space):
         """
         answer: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with self._office:
-            self._awaited[agent_id] = answer
+            self._awaited[agent_id] = worker, answer
             link = self._link
         try:
             if link is None:
@@ -244,10 +244,11 @@ class LocalSpace(Space):
             with self._office:
                 self._awaited.pop(agent_id, None)
 
-    def _resolve(self, agent_id: str, failure: str | None) -> None:
+    def _resolve(self, agent_id: str, failure: str | None, worker: _Worker | None = None) -> None:
+        """Somebody waits for this to be done: it is, or has failed. For one worker, or any."""
         with self._office:
-            answer = self._awaited.get(agent_id)
-        if answer is not None:
+            awaited, answer = self._awaited.get(agent_id, (None, None))
+        if answer is not None and (worker is None or worker is awaited):
             answer.put(failure)
 
     def _withdraw(self, agent_id: str, worker: _Worker) -> None:
@@ -271,9 +272,7 @@ class LocalSpace(Space):
                 worker.gone.set()  # with the hub
 
     def _bury(self, number: int) -> None:
-        """A worker's process has ended; the hub has reported what became of its messages before
-        this.
-        """
+        """A worker's process has ended; what became of its messages, the hub reports after this."""
         with self._office:
             worker = self._workers.pop(number, None)
             if worker is None:
@@ -285,7 +284,7 @@ class LocalSpace(Space):
         if lost and not worker.stopping:
             logger.warning("the process %d of %s died", worker.process_id, ", ".join(sorted(lost)))
         for agent_id in lost:
-            self._resolve(agent_id, f"{agent_id!a} could not be started: its process died")
+            self._resolve(agent_id, f"{agent_id!a} could not be started: its process died", worker)
 
     def _lose_everyone_elsewhere(self) -> None:
         """The hub is gone, and with it the workers: nobody there will answer."""

@@ -27,7 +27,7 @@ from typing import Any
 from agency import lifetime
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Receipt
-from agency.errors import AgencyError, NotAccepted
+from agency.errors import AgencyError, NotAccepted, StartFailed
 from agency.resident import Resident
 from agency.space import Space
 from agency.spaces.local_frames import Frame, frame, message_frame, read_envelope, split
@@ -188,7 +188,7 @@ class _WorkerSpace(Space):
 
     def _build(self, agent_id: str, pickled: bytes) -> None:
         try:
-            agent_class, args, kwargs = pickle.loads(pickled)  # noqa: S301  # from the application, over a private socket
+            agent_class, args, kwargs = _unpickle(agent_id, pickled)
             agent = self.add_foreground(agent_class, agent_id, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # whatever it is, the one who called `add` is told
             self._release(agent_id)
@@ -204,6 +204,17 @@ class _WorkerSpace(Space):
             self.remove(agent_id)
         finally:
             self.link.send(frame(Frame.REMOVED, agent_id.encode()))
+
+
+def _unpickle(agent_id: str, pickled: bytes) -> Any:
+    try:
+        return pickle.loads(pickled)  # noqa: S301  # from the application, over a private socket
+    except (AttributeError, ImportError) as error:
+        raise StartFailed(
+            f"the class or the arguments of {agent_id!a} cannot be found in its process: {error}; "
+            "define them at the top level of a module that can be imported, or of the main module: "
+            'above the first space, and not under `if __name__ == "__main__"`'
+        ) from error
 
 
 def run_worker(end: socket.socket, words: memoryview, setting: Setting) -> None:

@@ -145,6 +145,17 @@ class AccessConformance(Conformance):
         gate.open("permission")
         assert sorted(witness.events(2)) == [["ran", "one"], ["ran", "two"]]
 
+    @proves("access-12", "access-4")
+    @pytest.mark.parametrize("guard", [Guard, AsyncGuard])
+    def test_of_many_calls_none_is_forgotten(
+        self, space: Space, guest: Guest, witness: Witness, guard: type[Guard]
+    ) -> None:
+        space.add(guard, "guard")
+        for number in range(100):
+            command = str(number)
+            assert ask(guest, "guard", "requested", command=command) == f"did {command}"
+            assert [event[0] for event in witness.events(2)] == ["proposed", "ran"]
+
     @proves("access-11")
     def test_what_runs_is_what_was_shown(
         self, space: Space, guest: Guest, witness: Witness

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 
@@ -133,7 +132,7 @@ class ApplicationsConformance(Conformance):
         assert list(parts) == list(range(1, 21))
         endless = guest.stream(request("streamer", "endless"), timeout=LIMIT)
         assert next(endless) == 1
-        cast("Any", endless).close()
+        endless.close()
         assert witness.event() == "stopped"
 
     @proves("shared-8")
@@ -149,13 +148,10 @@ class ApplicationsConformance(Conformance):
         assert "here → there → here" in answer[1]
 
     @proves("shared-9")
-    @pytest.mark.parametrize("kind", EXACT_VALUES)
-    def test_every_json_value_crosses_exactly(
-        self, elsewhere: Space, guest: Guest, kind: str
-    ) -> None:
+    def test_every_json_value_crosses_exactly(self, elsewhere: Space, guest: Guest) -> None:
         elsewhere.add(Calculator("calc"))
-        value = EXACT_VALUES[kind]
-        assert json.dumps(ask(guest, "calc", "same", value=value)) == json.dumps(value)
+        for value in EXACT_VALUES.values():
+            assert json.dumps(ask(guest, "calc", "same", value=value)) == json.dumps(value)
 
     @proves("shared-10")
     def test_an_application_removes_its_own_agents_only(

@@ -156,12 +156,11 @@ class MessageConformance(Conformance):
             guest.stream(request("me", "say", x=b""), timeout=LIMIT)
 
     @proves("message-12")
-    @pytest.mark.parametrize("kind", EXACT_VALUES)
-    def test_every_json_value_survives_exactly(self, space: Space, guest: Guest, kind: str) -> None:
+    def test_every_json_value_survives_exactly(self, space: Space, guest: Guest) -> None:
         space.add(Calculator, "calc")
-        value = EXACT_VALUES[kind]
-        # Compared as text, so that 1, 1.0 and True, or 0.0 and -0.0, are not the same.
-        assert json.dumps(ask(guest, "calc", "same", value=value)) == json.dumps(value)
+        for value in EXACT_VALUES.values():
+            # Compared as text, so that 1, 1.0 and True, or 0.0 and -0.0, are not the same.
+            assert json.dumps(ask(guest, "calc", "same", value=value)) == json.dumps(value)
 
     @proves("message-13")
     def test_a_megabyte_survives(self, space: Space, guest: Guest) -> None:
