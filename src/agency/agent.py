@@ -258,7 +258,7 @@ class Agent:
     @by_default
     def help(
         self, action_name: str | None = None, format: Literal["help", "json_schema"] = "help"
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Describe the actions of this agent.
 
         Args:
@@ -274,7 +274,7 @@ class Agent:
 
     @action
     @by_default
-    def response(self, data: Any = None, original_message_id: str | None = None) -> None:
+    def response(self, data: Any = None, original_message_id: str | None = None) -> Any:
         """Receive the value of an action that this agent invoked with `send`. Override it to use
         the value.
 
@@ -286,7 +286,7 @@ class Agent:
 
     @action
     @by_default
-    def error(self, error: str = "", original_message_id: str | None = None) -> None:
+    def error(self, error: str = "", original_message_id: str | None = None) -> Any:
         """Receive the error of an action that this agent invoked with `send`. Override it to act on
         it.
 

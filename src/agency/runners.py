@@ -295,7 +295,7 @@ class LoopRunner(Runner):
 
     def resume(self) -> None:
         self._lane.release()
-        if self._mail or self._woken:
+        if self._mail or self._woken or asyncio.all_tasks(self._loop):
             self._rouse()
 
     def halt(self) -> None:
@@ -341,9 +341,17 @@ class LoopRunner(Runner):
         elif not self._woken:
             self._woken = True
             try:
-                self._loop.call_soon_threadsafe(self._wake.set)
+                self._loop.call_soon_threadsafe(self._awake)
             except RuntimeError:
-                pass  # the loop was closed with the agent's removal
+                return  # the loop was closed with the agent's removal
+            # The loop may have ended just before it could see that it was woken.
+            if self._lane.acquire(blocking=False):
+                self._crew.run(self._drain)
+
+    def _awake(self) -> None:
+        # What others called for before this, in their order, has been taken up by now.
+        self._woken = False
+        self._wake.set()
 
     def _drain(self) -> None:
         while True:
@@ -351,7 +359,7 @@ class LoopRunner(Runner):
             self._lane.release()
             if (
                 self._stopped
-                or not (self._mail or self._woken)
+                or not (self._mail or self._woken or self._wake.is_set())
                 or not self._lane.acquire(blocking=False)
             ):
                 return
@@ -363,7 +371,6 @@ class LoopRunner(Runner):
         me = asyncio.current_task()
         while True:
             self._wake.clear()
-            self._woken = False
             while (
                 self._mail
                 and not self._stopped
