@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS :=
+QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
 .DEFAULT_GOAL := help
 .PHONY: help test quick demo lint format bench lock clean
@@ -16,9 +17,9 @@ test: $(VENV)/dev.ready ## set up all that the tests need, a RabbitMQ and Chromi
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
-quick: $(VENV)/dev.ready ## the tests that need neither broker nor browser, for people at work
+quick: $(VENV)/dev.ready ## the tests that stay in one process, in less than half a minute, for people at work
 	$(BIN)/ruff check --quiet
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not broker and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(QUICK) $(ARGS)
 
 demo: $(VENV)/demo.ready ## set up what the demo needs and show it at http://localhost:8080
 	$(BIN)/python examples/demo/demo_local.py
@@ -44,5 +45,5 @@ clean: ## remove the environment and everything that tools and builds left behin
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An environment is ready when its lock and the project's own metadata are not newer than this file.
-$(VENV)/%.ready: requirements/%.txt pyproject.toml scripts/environment
+$(VENV)/%.ready: requirements/%.txt requirements/torch.txt pyproject.toml scripts/environment
 	@scripts/environment $*

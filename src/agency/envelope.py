@@ -20,7 +20,7 @@ from agency.schema import Message
 
 __all__ = ["HOP_LIMIT", "Envelope", "Kind", "Receipt", "answer", "new_envelope_id"]
 
-HOP_LIMIT: Final = 256
+HOP_LIMIT: Final = 10_000
 """How many messages may cause each other in a row before the last is dropped as a loop that nobody
 ends.
 """

@@ -91,6 +91,12 @@ class Resident:
         if self._gone:
             return self._place.drop(envelope, Reason.AGENT_REMOVED)
         if envelope.hops > HOP_LIMIT:
+            logger.warning(
+                'a message from "%s" to "%s" is dropped: %d messages caused each other up to it',
+                envelope.message["from"],
+                self.agent.id,
+                envelope.hops,
+            )
             return self._place.drop(envelope, Reason.HOP_LIMIT)
         return self._runner.put(envelope)
 
