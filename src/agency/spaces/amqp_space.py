@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from agency.agent import handling
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt, answer
 from agency.errors import (
@@ -44,7 +45,7 @@ SEND_TIMEOUT: Final = 30.0
 
 _FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the space is destroyed
 _TURN_AWAY_TIME: Final = 2.0  # seconds for the mail that the server still has for who leaves
-_PREFETCH: Final = 32  # messages of one mailbox that are here at a time, begun or not
+_PREFETCH: Final = 256  # messages of one mailbox that are here at a time, begun or not
 _REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
 _EXPRESS: Final = {Kind.ANSWER, Kind.PART, Kind.CANCEL}
 
@@ -55,10 +56,12 @@ class AMQPSpace(Space):
     Every application makes an `AMQPSpace` on the same server with the same `exchange`; their agents
     see each other, in any start order. An id is unique among all of them.
 
-    When `send` returns, the server has the message on disk in the receiver's mailbox. It stays
-    there until the receiver has handled it, and outlives the receiver's process by 10 minutes;
-    `remove` and `destroy` delete it. Order is kept per sender and receiver. A lost connection is
-    made again by itself; `send` waits meanwhile, up to 30 s.
+    When `send` returns, the server has the message on disk in the receiver's mailbox. Within an
+    action it returns earlier, and it is the action's own message that waits: it is acknowledged when
+    the server has all that the action sent, so if this process dies before, the action's message
+    comes again. A message stays in its mailbox until the receiver has handled it, and outlives the
+    receiver's process by 10 minutes; `remove` and `destroy` delete it. Order is kept per sender and
+    receiver. A lost connection is made again by itself; `send` waits meanwhile, up to 30 s.
 
     Args:
         amqp_options: Where the server is. By default what the environment says: `AMQPOptions.from_environment`.
@@ -92,8 +95,9 @@ class AMQPSpace(Space):
     def route(self, envelope: Envelope) -> None:
         """See `Space.route`.
 
-        A plain message is waited for until the server has it. Of one that belongs to a request the
-        caller hears in another way, so it is only handed over.
+        A plain message is waited for until the server has it, unless the message that is being
+        handled can wait in its place. Of one that belongs to a request the caller hears in another
+        way, so it is only handed over.
 
         Raises:
             NotAccepted: the server could not take the message in time; `MailboxFull`: the receiver's mailbox did not.
@@ -108,8 +112,9 @@ class AMQPSpace(Space):
             properties,
             timeout=SEND_TIMEOUT if may_wait else 0,
         )
-        if (taken := self._answered(envelope)) is not None:
-            taken.answer = publication
+        cause = self._answered(envelope) or self._being_handled()
+        if cause is not None and cause.wait_for(publication):
+            may_wait = False
         if envelope.kind is Kind.TELL and envelope.correlation_id is None and may_wait:
             publication.wait(SEND_TIMEOUT)
             self._sent(envelope, publication)
@@ -181,6 +186,13 @@ class AMQPSpace(Space):
             return None
         return self._taken.get((envelope.correlation_id, envelope.message["from"]))
 
+    def _being_handled(self) -> _Taken | None:
+        """The delivery that the current action handles, if it came through this space."""
+        turn = handling.get()
+        if turn is None:
+            return None
+        return self._taken.get((turn.envelope.id, turn.agent.id))
+
     def _reply_to(self, envelope: Envelope) -> str | None:
         if not envelope.wants_answer:
             return None
@@ -214,12 +226,14 @@ class AMQPSpace(Space):
             case Outcome.REFUSED:
                 text = publication.detail or f"the mailbox of {envelope.message['to']!a} is full"
                 self.drop(envelope, Reason.MAILBOX_FULL, text)
-                self._fail_request(envelope, Failure.FAILED, text)
+                self._tell_sender(envelope, Failure.FAILED, text)
             case Outcome.NOT_SENT | Outcome.UNKNOWN:
                 self.drop(envelope, Reason.NOT_SENT, "the link to the AMQP server was closed")
 
-    def _fail_request(self, envelope: Envelope, failure: Failure, text: str) -> None:
-        if envelope.wants_answer:
+    def _tell_sender(self, envelope: Envelope, failure: Failure, text: str) -> None:
+        """Of a message that is lost: whoever waits for its answer, or the sender's `error` action."""
+        is_answer = envelope.message["action"]["name"] in {"response", "error"}
+        if envelope.wants_answer or not (is_answer or envelope.message["to"] == BROADCAST):
             responder = envelope.message["to"]
             self._deliver_here(
                 answer(envelope, self._new_id(), responder, error=text, failure=failure)
@@ -261,11 +275,11 @@ class AMQPSpace(Space):
 
 
 class _Taken(Receipt):
-    """A delivery in the care of an agent: acknowledged when it is settled and its answer is safe
-    with the server.
+    """A delivery in the care of an agent: acknowledged when it is settled and all that was sent
+    because of it is safe with the server.
     """
 
-    __slots__ = ("_acknowledge", "_delivery", "_forget", "_settled", "answer", "reply_to")
+    __slots__ = ("_acknowledge", "_delivery", "_forget", "_lock", "_open", "_settled", "reply_to")
 
     def __init__(
         self,
@@ -274,18 +288,25 @@ class _Taken(Receipt):
         forget: Callable[[], object],
     ) -> None:
         self.reply_to = delivery.properties.reply_to
-        self.answer: Publication | None = None
+        self._lock = threading.Lock()
+        self._open = 1  # publications that are waited for, and one for the handling; by _lock
         self._delivery = delivery
         self._acknowledge = acknowledge
         self._forget = forget
         self._settled = False
 
+    def wait_for(self, publication: Publication) -> bool:
+        """Do not acknowledge before the outcome of this is known. False if it is too late for that."""
+        with self._lock:
+            if self._open == 0:
+                return False
+            self._open += 1
+        publication.when_settled(lambda _: self._one_less())
+        return True
+
     def settled(self) -> None:
         self._forget()
-        if self.answer is None:
-            self._done()
-        else:
-            self.answer.when_settled(lambda _: self._done())
+        self._one_less()
 
     def came_again(self, delivery: Delivery) -> None:
         """The server delivered it again, after a reconnect: only this delivery can be acknowledged
@@ -295,6 +316,10 @@ class _Taken(Receipt):
         if self._settled:
             self._acknowledge(delivery)
 
-    def _done(self) -> None:
+    def _one_less(self) -> None:
+        with self._lock:
+            self._open -= 1
+            if self._open:
+                return
         self._settled = True
         self._acknowledge(self._delivery)
