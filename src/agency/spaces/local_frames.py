@@ -151,12 +151,13 @@ class FrameReader:
     def frames(self) -> Iterator[bytes]:
         """The whole frames read so far, each once."""
         buffer = self._buffer
+        view = memoryview(buffer)  # a slice of the buffer itself would be a copy more
         while self._end - self._start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, self._start)
             stop = self._start + _LENGTH.size + length
             if stop > self._end:
                 return
-            data = bytes(buffer[self._start : stop])
+            data = bytes(view[self._start : stop])
             self._start = stop
             yield data
         if self._start == self._end:

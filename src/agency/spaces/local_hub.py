@@ -59,7 +59,7 @@ class _Peer:
         """Of the worker; 0 is the application."""
         self.progress = progress
         self.reader = FrameReader()
-        self.out: list[bytes] = []
+        self.out: list[bytes | memoryview] = []
         """What is to be written, in order."""
         self.watched = False
         """Whether the selector tells when the socket can be written again."""
@@ -134,7 +134,7 @@ class _Hub:
             except OSError:
                 peer.out.clear()  # it is gone: reading will say so, and what it had not settled is held
                 return
-            peer.out = [data[count:]] if count < len(data) else []
+            peer.out = [memoryview(data)[count:]] if count < len(data) else []
         if bool(peer.out) != peer.watched:
             peer.watched = bool(peer.out)
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.watched else 0)
