@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ __all__ = ["main"]
 ROOT: Final = Path(__file__).resolve().parent.parent
 PEERS: Final = ROOT / ".venv-peers"
 REQUIREMENTS: Final = Path(__file__).with_name("peers") / "requirements.txt"
+PIP_INSTALL: Final = ("-m", "pip", "--disable-pip-version-check", "-qq", "install")
 WORKS: Final = tuple(dict.fromkeys(subject.work for subject in SUBJECTS))
 
 
@@ -74,8 +76,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("work", nargs="*", help=f"which; all of them without one: {', '.join(WORKS)}")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that all runs")
+    parser.add_argument(
+        "work", nargs="*", help=f"which; all of them without one: {', '.join(WORKS)}"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, to see that all runs"
+    )
     parser.add_argument("--rounds", type=int, help="how often each is run (3; quick: 1)")
     parser.add_argument("--space", action="append", choices=("native", "local", "amqp", "import"))
     parser.add_argument("--no-peers", action="store_true", help="ours only")
@@ -128,24 +134,29 @@ def run(
 ) -> Figures | None:
     """One run in a process of its own; None, and its complaint on standard error, if it failed."""
     command = [str(python), "-m", *subject.command(), *(["--quick"] if quick else [])]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that it and all that it started can be ended together
+    )
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIME_LIMIT + 30,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        print(f"{' '.join(command[1:])} did not end", file=sys.stderr)
+        output, complaint = process.communicate(timeout=TIME_LIMIT + 30)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            print(f"{' '.join(command[1:])} did not end", file=sys.stderr)
+            return None
+        raise
+    if process.returncode:
+        print(complaint[-4000:], file=sys.stderr)
         return None
-    if done.returncode:
-        print(done.stderr[-4000:], file=sys.stderr)
-        return None
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    figures: Figures = json.loads(output.splitlines()[-1])
     return figures
 
 
@@ -177,8 +188,7 @@ def peers_environment() -> Path:
         print("Setting up .venv-peers ...", file=sys.stderr)
         venv.EnvBuilder(with_pip=True, clear=True).create(PEERS)
         subprocess.run(
-            [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-            + ["-r", str(REQUIREMENTS)],
+            [str(python), *PIP_INSTALL, "-r", str(REQUIREMENTS)],
             check=True,
             timeout=600,
         )
@@ -202,11 +212,10 @@ def describe_conditions(
         f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         f"{platform.python_implementation()} {platform.python_version()}",
         "; peers: ".join([", ".join(versions[:3]), *versions[3:]]),
-        f"{rounds} round{'s' if rounds > 1 else ''}{' (quick)' if quick else ''}"
-        f" in {seconds / 60:.0f} minutes",
+        f"{rounds} round(s){' (quick)' if quick else ''} in {seconds / 60:.0f} minutes",
         f"load average {load:.1f} before",
     ]
-    return "; ".join(parts) + "."
+    return "; ".join(parts) + "." + (BUSY if load > (os.cpu_count() or 1) / 2 else "")
 
 
 def _version(name: str) -> str:
@@ -258,8 +267,13 @@ def write_report(
     plots: list[str] = []
     if peers is not None and any(subject.work == "growth" for subject in results):
         done = subprocess.run(
-            [str(peers), "-m", "benchmarks.plots", str(figures.resolve())]
-            + [str((folder / "images").resolve())],
+            [
+                str(peers),
+                "-m",
+                "benchmarks.plots",
+                figures.resolve(),
+                (folder / "images").resolve(),
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -279,6 +293,11 @@ def write_report(
     print(f"written: {folder.name}/benchmarks.md", file=sys.stderr)
 
 
+BUSY: Final = (
+    " **The machine was busy with other work: these figures are noisy, and a verdict may come out"
+    " differently on a quiet one.**"
+)
+
 PAGE: Final = """# Benchmarks
 
 Written by `make bench`; `benchmarks/README.md` says what each work does. {conditions}
@@ -293,7 +312,8 @@ action. pykka neither checks nor copies; the raw AMQP clients have the same guar
 
 {short}
 
-"Reached" is the ratio of ours to the peer's where the goal names a peer, else the figure itself.
+"Reached" is the ratio of ours to the peer's where the goal names a peer, else the figure itself. The
+verdict is the median's, "unclear" where single rounds say otherwise.
 
 {goals}
 
@@ -306,7 +326,9 @@ Python; beside it the same with an unrelated process computing, which is what th
 
 ## Cost as the work grows
 
-One run a curve. Flat is good.
+One run a curve. Flat is good. A curve ends where its time ran out: what lies beyond is not
+measured. "Handling" includes opening the gate that held the receiver up, one fixed cost that the few
+messages at the left have to share.
 
 {pictures}
 """

@@ -52,7 +52,7 @@ class Goal:
     def bound(self) -> str:
         """In words."""
         bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
-        return f"{bound} × {self.peer}" if self.peer else bound
+        return f"{bound} times {self.peer}" if self.peer else bound
 
     def met_by(self, value: float) -> bool:
         return (self.at_least is None or value >= self.at_least) and (
@@ -104,8 +104,8 @@ GOALS: Final = [
     Goal("busy_foreground", "local", "slowdown_outstanding", at_most=1.3),
     Goal("one_way", "amqp", "rate", at_least=0.7, peer="pika"),
     Goal("round_trip", "amqp", "p50", at_most=1.8, peer="py-amqp"),
-    Goal("start_and_memory", "import", "ms", at_most=200),
-    Goal("start_and_memory", "import", "mb", at_most=25),
+    Goal("start_and_memory", "import", "import_ms", at_most=200),
+    Goal("start_and_memory", "import", "import_mb", at_most=25),
 ]
 
 UNITS: Final = {
@@ -114,7 +114,8 @@ UNITS: Final = {
     "rate": "messages/s",
     "rate_send": "messages/s, `send` and `response`",
     "ms": "ms until all answered",
-    "mb": "MB",
+    "import_ms": "ms for `import agency`",
+    "import_mb": "MB for `import agency`",
     "ms_1": "ms until 1 answered",
     "ms_10": "ms until 10 answered",
     "ms_30": "ms until 30 answered",
@@ -125,11 +126,11 @@ UNITS: Final = {
     "mb_per_agent": "MB an agent (PSS)",
     "us_per_add": "µs for `add`",
     "idle_ms_cpu_per_s": "ms of CPU a second, all idle",
-    "slowdown_p50": "round trip slower by, ×",
-    "slowdown_one_way": "one way slower by, ×",
-    "slowdown_outstanding": "outstanding slower by, ×",
-    "control_p50": "round trip, unrelated process instead, ×",
-    "control_one_way": "one way, unrelated process instead, ×",
-    "control_outstanding": "outstanding, unrelated process instead, ×",
+    "slowdown_p50": "round trip slower by, times",
+    "slowdown_one_way": "one way slower by, times",
+    "slowdown_outstanding": "outstanding slower by, times",
+    "control_p50": "round trip, unrelated process instead, times",
+    "control_one_way": "one way, unrelated process instead, times",
+    "control_outstanding": "outstanding, unrelated process instead, times",
 }
 """How a figure is called in a table."""

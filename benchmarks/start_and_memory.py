@@ -124,8 +124,8 @@ def importing(quick: bool) -> Figures:
         )
         runs.append([float(part) for part in done.stdout.split()])
     return {
-        "ms": round(percentile([took for took, _ in runs], 0.5), 1),
-        "mb": round(percentile([mb for _, mb in runs], 0.5), 2),
+        "import_ms": round(percentile([took for took, _ in runs], 0.5), 1),
+        "import_mb": round(percentile([mb for _, mb in runs], 0.5), 2),
     }
 
 

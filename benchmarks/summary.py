@@ -48,6 +48,13 @@ class Verdict:
     def met(self) -> bool | None:
         return None if self.value is None else self.goal.met_by(self.value.median)
 
+    @property
+    def clear(self) -> bool:
+        """Whether every round says the same; if not, the runs are too noisy to tell."""
+        return self.value is None or (
+            self.goal.met_by(self.value.low) == self.goal.met_by(self.value.high)
+        )
+
 
 def shown(value: float) -> str:
     """Three digits that count, and no more: 12,345 → 12,300; 1.2345 → 1.23."""
@@ -104,7 +111,7 @@ def goals_table(verdicts: Sequence[Verdict]) -> str:
             UNITS.get(v.goal.figure, v.goal.figure),
             v.goal.bound,
             "" if v.value is None else str(v.value),
-            words[v.met],
+            words[v.met] + ("" if v.clear else ", unclear: rounds differ"),
         )
         for v in verdicts
     ]
@@ -129,7 +136,7 @@ def works_table(results: Results) -> str:
                 values = [run[figure] for run in results[peer] if figure in run]
                 factor = ratio(runs, results[peer], figure)
                 if values and factor is not None:
-                    beside.append(f"{peer.peer} {Spread.of(values)}: {shown(factor.median)} ×")
+                    beside.append(f"{peer.peer} {Spread.of(values)}: {shown(factor.median)} times")
             unit = UNITS.get(figure, figure)
             rows.append((subject.work, subject.space, unit, str(ours), "; ".join(beside)))
     return table(("work", "space", "figure", "agency", "peer: agency is … times that"), rows)

@@ -26,13 +26,20 @@ from benchmarks.common import (
     OUTSTANDING,
     RECEIVERS,
     Figures,
+    end_in_time,
     main,
     p50_and_p99,
     rate,
 )
 
 WINDOW = 1_000
-COUNT = {"round_trip": 1_000, "one_way": 50_000, "outstanding": 20_000, "broadcast": 5_000, "large": 100}
+COUNT = {
+    "round_trip": 1_000,
+    "one_way": 50_000,
+    "outstanding": 20_000,
+    "broadcast": 5_000,
+    "large": 100,
+}
 PROPERTIES = pika.BasicProperties(delivery_mode=2, content_type="application/json")
 
 
@@ -121,6 +128,7 @@ def returned(*_: Any) -> None:
 
 def serve(space: str, receivers: int, expected: int, answers: bool, pipe: Connection) -> None:
     """Process: count or answer what arrives, acknowledge each; report when `expected` have come."""
+    end_in_time()
     count = 0
 
     def on_message(method: Any, data: bytes) -> None:
@@ -168,7 +176,7 @@ def drive_answers(space: str, count: int, window: int, data: bytes) -> tuple[lis
     return seconds[warm:], began[-1] + seconds[-1] - began[warm]
 
 
-def drive_flood(space: str, count: int, key: str, exchange: str) -> float:
+def drive_flood(count: int, key: str, exchange: str) -> float:
     """Publish `count` messages as fast as confirms come; returns when the first was published."""
     data = body(CONTENT)
     begin = 0.0
@@ -206,7 +214,7 @@ def measure(work: str, quick: bool) -> Figures:
             seconds, took = drive_answers(space, count, window, data)
             return rate(len(seconds), 0, took) if window > 1 else p50_and_p99(seconds)
         key, exchange = (f"{space}/*", "amq.direct") if receivers > 1 else (f"{space}/0", "")
-        begin = drive_flood(space, count, key, exchange)
+        begin = drive_flood(count, key, exchange)
         assert ours.poll(60), "messages are missing"
         return rate(count * receivers, begin, ours.recv())
     finally:

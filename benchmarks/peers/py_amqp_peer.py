@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import amqp
 
-from benchmarks.common import CONTENT, MEGABYTE, Figures, main, p50_and_p99
+from benchmarks.common import CONTENT, MEGABYTE, Figures, end_in_time, main, p50_and_p99
 
 COUNT = {"round_trip": 1_000, "large": 100}
 LIMIT = 60.0  # seconds to wait for the next frame
@@ -71,6 +71,7 @@ def returned(*_: Any) -> None:
 
 def serve(space: str, pipe: Connection) -> None:
     """Process: send everything back, until it is killed."""
+    end_in_time()
 
     def on_message(message: Any) -> None:
         acknowledge = partial(node.channel.basic_ack, message.delivery_tag)

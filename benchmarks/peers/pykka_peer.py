@@ -70,29 +70,38 @@ def round_trips(echo: Any, count: int, content: str) -> Figures:
 
 
 def flood(sinks: list[Any], count: int) -> Figures:
+    tell_all(sinks, count // 10)  # to warm up
+    begin = time.perf_counter()
+    end = tell_all(sinks, count)
+    return rate(count * len(sinks), begin, end)
+
+
+def tell_all(sinks: list[Any], count: int) -> float:
+    """Returns when the last one was handled."""
     told = message(CONTENT)
-    for size in (count // 10, count):  # the first is to warm up
-        begin = time.perf_counter()
-        for _ in range(size):
-            for sink in sinks:
-                sink.tell(told)
-        seen = [sink.ask({"seen": True}) for sink in sinks]
-        assert all(arrived == size for arrived, _ in seen)
-    return rate(count * len(sinks), begin, max(at for _, at in seen))
+    for _ in range(count):
+        for sink in sinks:
+            sink.tell(told)
+    seen = [sink.ask({"seen": True}) for sink in sinks]
+    assert all(arrived == count for arrived, _ in seen)
+    return float(max(at for _, at in seen))
 
 
 def many_outstanding(echo: Any, count: int) -> Figures:
+    ask_all(echo, count // 10)  # to warm up
+    begin = time.perf_counter()
+    ask_all(echo, count)
+    return rate(count, begin, time.perf_counter())
+
+
+def ask_all(echo: Any, count: int) -> None:
     told = message(CONTENT)
-    for size in (count // 10, count):  # the first is to warm up
-        begin = time.perf_counter()
-        waiting = deque(echo.ask(told, block=False) for _ in range(OUTSTANDING))
-        for _ in range(size - OUTSTANDING):
-            waiting.popleft().get()
-            waiting.append(echo.ask(told, block=False))
-        while waiting:
-            waiting.popleft().get()
-        end = time.perf_counter()
-    return rate(count, begin, end)
+    waiting = deque(echo.ask(told, block=False) for _ in range(OUTSTANDING))
+    for _ in range(count - OUTSTANDING):
+        waiting.popleft().get()
+        waiting.append(echo.ask(told, block=False))
+    while waiting:
+        waiting.popleft().get()
 
 
 def measure(work: str, quick: bool) -> Figures:

@@ -69,14 +69,17 @@ class Driver(xoscar.Actor):
         return p50_and_p99(seconds)
 
     async def flood(self, sinks: list[Any], count: int) -> Figures:
-        told = message(CONTENT)
-        for size in (count // 10, count):  # the first is to warm up
-            begin = time.perf_counter()
-            for _ in range(size):
-                for sink in sinks:
-                    await sink.take.tell(told)
-            end = max([await self.seen(sink, size) for sink in sinks])
+        await self.tell_all(sinks, count // 10)  # to warm up
+        begin = time.perf_counter()
+        end = await self.tell_all(sinks, count)
         return rate(count * len(sinks), begin, end)
+
+    async def tell_all(self, sinks: list[Any], count: int) -> float:
+        told = message(CONTENT)
+        for _ in range(count):
+            for sink in sinks:
+                await sink.take.tell(told)
+        return max([await self.seen(sink, count) for sink in sinks])
 
     async def seen(self, sink: Any, count: int) -> float:
         while True:
@@ -92,12 +95,11 @@ class Driver(xoscar.Actor):
             for _ in range(times):
                 await echo.echo(told)
 
-        for size in (count // 10, count):  # the first is to warm up
-            each = max(1, size // OUTSTANDING)
-            begin = time.perf_counter()
-            await asyncio.gather(*(ask(each) for _ in range(OUTSTANDING)))
-            end = time.perf_counter()
-        return rate(each * OUTSTANDING, begin, end)
+        each = count // OUTSTANDING
+        await asyncio.gather(*(ask(each // 10) for _ in range(OUTSTANDING)))  # to warm up
+        begin = time.perf_counter()
+        await asyncio.gather(*(ask(each) for _ in range(OUTSTANDING)))
+        return rate(each * OUTSTANDING, begin, time.perf_counter())
 
 
 async def create(actor: type[xoscar.Actor], address: str, process: int) -> Any:
