@@ -89,7 +89,7 @@ class Resident:
             elif kind is Kind.STREAM:
                 self._streams.add(envelope.id)
         if self._gone:
-            return self._place.drop(envelope, Reason.AGENT_REMOVED)
+            return self.lose(envelope)
         if envelope.hops > HOP_LIMIT:
             logger.warning(
                 'a message from "%s" to "%s" is dropped: %d messages caused each other up to it',
@@ -159,13 +159,12 @@ class Resident:
         """
         self._gone = True
         self.agent._agency.home = None
-        for envelope in self._runner.close():
-            self._place.drop(envelope, Reason.AGENT_REMOVED)
+        self._runner.close()
         self._calls.close_all(
             OutcomeUnknown(f'"{self.agent.id}" left the space while it waited for an answer')
         )
 
-    def lose(self, agent_ids: set[str], error: RequestError) -> None:
+    def lose_contact(self, agent_ids: set[str], error: RequestError) -> None:
         """Those agents cannot answer any more: end the agent's open calls to them with `error`."""
         self._calls.fail(error, agent_ids)
 
@@ -250,6 +249,10 @@ class Resident:
             self._say(answered)
         self._streams.discard(envelope.id)
         self._settle(envelope)
+
+    def lose(self, envelope: Envelope) -> None:
+        """The message was not begun, and the agent has left."""
+        self._place.drop(envelope, Reason.AGENT_REMOVED)
 
     # Inside
 

@@ -41,6 +41,7 @@ class Work(Protocol):
     def begin(self, envelope: Envelope) -> bool: ...
     def emit(self, part: Envelope) -> bool: ...
     def finish(self, envelope: Envelope, answer: Envelope | None) -> None: ...
+    def lose(self, envelope: Envelope) -> None: ...
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ _Item = Envelope | _Resumed
 class Runner:
     """What the three have in common: mail, and turns that wait for permission."""
 
-    __slots__ = ("_asked", "_crew", "_mail", "_stopped", "_work")
+    __slots__ = ("_asked", "_closed", "_crew", "_mail", "_stopped", "_work")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         self._work = work
@@ -66,9 +67,18 @@ class Runner:
         self._mail: deque[_Item] = deque()
         self._asked: dict[int, tuple[Turn, Envelope, threading.Event]] = {}
         self._stopped = False
+        self._closed = False
 
     def put(self, item: _Item) -> None:
-        """Add a message and see to it that it is handled. Never blocks."""
+        """Add a message and see to it that it is handled, or lost if it is too late. Never blocks."""
+        self._mail.append(item)
+        if self._stopped:
+            self._sweep()
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        """See to it that somebody looks at the mailbox."""
         raise NotImplementedError
 
     def resume(self) -> None:
@@ -89,15 +99,25 @@ class Runner:
         """Call a callback of the agent while no turn is in progress, and wait for it."""
         return function()
 
-    def close(self) -> list[Envelope]:
-        """After `stop`: free what is held, and return the messages that were not handled."""
-        left = [item.envelope if isinstance(item, _Resumed) else item for item in self._mail]
-        for _, envelope, decided in self._asked.values():
-            left.append(envelope)
-            decided.set()
-        self._mail.clear()
-        self._asked.clear()
-        return left
+    def close(self) -> None:
+        """After `stop`: free what is held, and lose the messages that were not handled."""
+        self._closed = True
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Lose what nobody will handle any more. Who puts something late sweeps after itself."""
+        while self._closed and (self._mail or self._asked):
+            try:
+                item = self._mail.popleft()
+                self._work.lose(item.envelope if isinstance(item, _Resumed) else item)
+            except IndexError:
+                pass
+            try:
+                _, (_, envelope, decided) = self._asked.popitem()
+                decided.set()
+                self._work.lose(envelope)
+            except KeyError:
+                pass
 
     @property
     def depth(self) -> int:
@@ -190,8 +210,7 @@ class SerialRunner(Runner):
         self._lane = threading.Lock()
         self._lane.acquire()
 
-    def put(self, item: _Item) -> None:
-        self._mail.append(item)
+    def _start(self) -> None:
         # The thread that drains releases the lane before it looks at the mailbox for the last time,
         # so mail put while the lane is held is never overlooked, and a busy agent costs its senders
         # no wake-up.
@@ -227,14 +246,10 @@ class ConcurrentRunner(Runner):
         self._changed = threading.Condition()
         self._free = 0  # lanes that may start; guarded by _changed
 
-    def put(self, item: _Item) -> None:
-        self._mail.append(item)
-        self._start()
-
     def resume(self) -> None:
         with self._changed:
             self._free = self._work.agent._agency.concurrency
-        for _ in range(min(len(self._mail), self._free)):
+        for _ in range(min(len(self._mail), self._work.agent._agency.concurrency)):
             self._start()
 
     def stop(self, grace: float) -> bool:
@@ -275,28 +290,34 @@ class LoopRunner(Runner):
 
     `async` code runs on the loop, everything else on other threads, so that a blocking action does
     not stop the agent's own tasks. Tasks that an action leaves behind go on until they end or the
-    agent is removed.
+    agent is removed. The loop is made when it is first needed, and with it three file descriptors
+    are taken until the agent is removed.
     """
 
-    __slots__ = ("_lane", "_loop", "_turns", "_wake", "_woken")
+    __slots__ = ("_lane", "_made_loop", "_turns", "_wake", "_woken")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         super().__init__(work, crew)
         self._lane = threading.Lock()
         self._lane.acquire()
-        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._made_loop: asyncio.AbstractEventLoop | None = None  # by who holds the lane
         self._wake = asyncio.Event()
         self._woken = False
         self._turns: set[asyncio.Task[None]] = set()
 
-    def put(self, item: _Item) -> None:
-        self._mail.append(item)
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        if self._made_loop is None:
+            self._made_loop = asyncio.new_event_loop()
+        return self._made_loop
+
+    def _start(self) -> None:
         self._rouse()
 
     def resume(self) -> None:
         self._lane.release()
-        if self._mail or self._woken or asyncio.all_tasks(self._loop):
-            self._rouse()
+        if self._mail or self._made_loop is not None:
+            self._rouse()  # after_add may have left tasks
 
     def halt(self) -> None:
         super().halt()
@@ -328,20 +349,19 @@ class LoopRunner(Runner):
             raise error
         return value
 
-    def close(self) -> list[Envelope]:
-        left = super().close()
-        if not self._loop.is_running():
-            self._loop.close()
-        return left
+    def close(self) -> None:
+        super().close()
+        if self._made_loop is not None and not self._made_loop.is_running():
+            self._made_loop.close()
 
     def _rouse(self) -> None:
         """See to it that the loop looks at the mailbox and its tasks once more."""
         if self._lane.acquire(blocking=False):
             self._crew.run(self._drain)
-        elif not self._woken:
+        elif not self._woken and self._made_loop is not None:  # else who holds the lane looks yet
             self._woken = True
             try:
-                self._loop.call_soon_threadsafe(self._awake)
+                self._made_loop.call_soon_threadsafe(self._awake)
             except RuntimeError:
                 return  # the loop was closed with the agent's removal
             # The loop may have ended just before it could see that it was woken.
@@ -356,6 +376,8 @@ class LoopRunner(Runner):
     def _drain(self) -> None:
         while True:
             self._loop.run_until_complete(self._serve())
+            if self._closed:  # while a turn went on for longer than the grace
+                self._loop.close()
             self._lane.release()
             if (
                 self._stopped

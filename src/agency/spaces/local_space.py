@@ -297,7 +297,7 @@ class LocalSpace(Space):
             lost = set(self._elsewhere)
             numbers = list(self._workers)
         for resident in list(self._residents.values()):
-            resident.lose(
+            resident.lose_contact(
                 lost, OutcomeUnknown("the agent's process was lost with the space's exchange")
             )
         for number in numbers:
