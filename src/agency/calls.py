@@ -65,28 +65,44 @@ class AsyncCall:
     event loop.
     """
 
+    __slots__ = ("_arrived", "_loop", "_waiter", "message_id", "responder")
+
     def __init__(self, responder: str, message_id: str | None) -> None:
         self.responder = responder
         self.message_id = message_id
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[Envelope | RequestError] = asyncio.Queue()
+        self._arrived: deque[Envelope | RequestError] = deque()
+        self._waiter: asyncio.Future[bool] | None = None
 
     def put(self, arrived: Envelope | RequestError) -> None:
         """Hand over an answer, a part, or an error. Never blocks."""
+        self._arrived.append(arrived)
         try:
-            self._loop.call_soon_threadsafe(self._arrived.put_nowait, arrived)
+            self._loop.call_soon_threadsafe(self._wake, True)  # call_soon takes no names
         except RuntimeError:
             pass  # the loop was closed, and the waiting task with it
 
     async def take(self, timeout: float | None) -> Envelope:
         """Wait for the next answer. Raises what `ThreadCall.take` raises."""
+        in_time = True
+        timer = None
+        if not self._arrived and timeout is not None:
+            timer = self._loop.call_later(timeout, self._wake, False)
         try:
-            async with asyncio.timeout(timeout):
-                return _opened(await self._arrived.get())
-        except TimeoutError:
-            raise RequestTimeout(
-                f'no answer from "{self.responder}" within {timeout} seconds'
-            ) from None
+            while in_time and not self._arrived:
+                self._waiter = self._loop.create_future()
+                in_time = await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        if not self._arrived:
+            raise RequestTimeout(f'no answer from "{self.responder}" within {timeout} seconds')
+        return _opened(self._arrived.popleft())
+
+    def _wake(self, in_time: bool) -> None:  # a callback's one argument
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(in_time)
 
 
 Call = ThreadCall | AsyncCall
