@@ -307,9 +307,7 @@ def test_a_value_that_cannot_travel_is_an_error() -> None:
 class Touchy(Agent):
     """Answers what must not be answered."""
 
-    def response(  # type: ignore[override]  # the mistake under test
-        self, data: Any = None, original_message_id: str | None = None
-    ) -> str:
+    def response(self, data: Any = None, original_message_id: str | None = None) -> str:
         return "an answer to an answer"
 
     def error(self, error: str = "", original_message_id: str | None = None) -> None:

@@ -1,0 +1,178 @@
+"""ChattyAI: a chat agent that answers with a language model of its own.
+
+    space.add(ChattyAI("Chatty", model="EleutherAI/gpt-neo-125m"))
+
+The model is loaded on a thread after the agent was added; whoever speaks meanwhile is told so and
+answered later. Answers go to the sender as `say`, as in the documentation; a sender that can show an
+answer while it grows may ask for that (`agents.speech`). Below: `agents.language_model` has the
+model, `agents.conversations` what was said before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from agency import Agent, action
+from agents.conversations import Conversations
+from agents.language_model import LanguageModel, ModelUnavailable, Said, check_libraries
+from agents.speech import Speech, tell
+
+__all__ = ["ChattyAI"]
+
+
+class ChattyAI(Agent):
+    """Chats, with whoever speaks to it.
+
+    Args:
+        id: how others address it.
+        model: a folder with a saved model, or the name of one on the Hugging Face Hub; base models
+            as well as chat models.
+        max_new_tokens: how long an answer may be.
+        remembered: exchanges that it remembers of each conversation.
+        options: further arguments of transformers' `generate`, `{"do_sample": False}` say.
+
+    Raises:
+        MissingExtra: transformers or PyTorch is not installed.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        model: str,
+        *,
+        max_new_tokens: int = 200,
+        remembered: int = 10,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        # While it thinks it still answers `help`; its answers are made one after the other.
+        super().__init__(id, receive_own_broadcasts=False, concurrency=32)
+        check_libraries()
+        self._model_name = model
+        self._max_new_tokens = max_new_tokens
+        self._options = dict(options or {})
+        self._conversations: Conversations[Said] = Conversations(remembered)
+        self._thinking = asyncio.Lock()  # held from the beginning of an answer to its end
+        self._later: set[asyncio.Task[None]] = set()
+        self._loading: Future[LanguageModel] | None = None
+
+    def after_add(self) -> None:
+        """Begin to load the model. The space goes on."""
+        self._load()
+
+    @action
+    async def say(self, content: str) -> None:
+        """Use this action to say something to Chatty"""  # noqa: D415  # as published
+        message = self._current_message
+        assert message is not None
+        loading = self._model()
+        if loading.done():
+            await self._respond(loading, content, message)
+            return
+        tell(
+            self,
+            message["from"],
+            f"I am still loading my model `{self._model_name}`. I will answer you then.",
+        )
+        # Not in this turn: the agent's removal would wait for it.
+        later = asyncio.create_task(self._respond(loading, content, message))
+        self._later.add(later)
+        later.add_done_callback(self._later.discard)
+
+    def error(self, error: str = "", original_message_id: str | None = None) -> None:
+        """Nothing: whom it answered does not want to be spoken to."""
+
+    async def _respond(
+        self, loading: Future[LanguageModel], content: str, message: dict[str, Any]
+    ) -> None:
+        """Answer the sender with `say`, in its turn."""
+        speech = Speech(self, message)
+        async with self._thinking:
+            try:
+                model = await asyncio.wrap_future(loading)
+                await self._think(model, content, message["from"], speech)
+            except ModelUnavailable as error:
+                speech.add(f"\n\n{error}")
+        speech.finish()
+
+    async def _think(self, model: LanguageModel, content: str, sender: str, speech: Speech) -> None:
+        """Let the model speak, and remember what it said."""
+        exchanges = self._conversations.of(sender).exchanges
+        loop = asyncio.get_running_loop()
+        before, leaving = tuple(exchanges), self.leaving
+
+        def think() -> None:
+            model.answer(
+                content,
+                before=before,
+                speakers=(sender, self.id),
+                max_new_tokens=self._max_new_tokens,
+                options=self._options,
+                say=lambda words: _soon(loop, lambda: speech.add(words)),
+                stopped=leaving.is_set,
+            )
+
+        await _on_thread(think, name=f"{self.id} thinks")
+        if speech.text.strip():
+            exchanges.append(Said(content, speech.text.strip()))
+        else:
+            speech.add("(My model has nothing to say to that.)")
+
+    def _model(self) -> Future[LanguageModel]:
+        """The model, loaded or on its way. After a failure, another attempt."""
+        loading = self._loading
+        if loading is None or (loading.done() and loading.exception() is not None):
+            return self._load()
+        return loading
+
+    def _load(self) -> Future[LanguageModel]:
+        future: Future[LanguageModel] = Future()
+        future.set_running_or_notify_cancel()
+        self._loading = future
+
+        def load() -> None:
+            try:
+                future.set_result(LanguageModel(self._model_name))
+            except BaseException as error:  # noqa: BLE001  # for those who wait
+                future.set_exception(error)
+
+        # A daemon, as all threads here: a download must not hold up the end of the program.
+        threading.Thread(target=load, name=f"{self.id} loads", daemon=True).start()
+        return future
+
+
+async def _on_thread(function: Callable[[], None], name: str) -> None:
+    """Call the function on a thread, as part of the turn in progress, and wait for it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            context.run(function)
+        except BaseException as raised:  # noqa: BLE001  # for the one who waits
+            error = raised
+        _soon(loop, lambda: settle(error))
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    await done
+
+
+def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        pass  # the agent was removed meanwhile, and its loop with it
