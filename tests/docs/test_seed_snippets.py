@@ -23,17 +23,23 @@ from agency import *
 """
 
 AGENTS = """
+import sys
+
 from agency import ACCESS_REQUESTED, Agent, action
+
+def tell(*words):
+    sys.stdout.write(" ".join(words) + "\\n")  # in one piece: agents speak at the same time
+    sys.stdout.flush()
 
 class Talker(Agent):
     def after_add(self):
-        print(self.id, "is there", flush=True)
+        tell(self.id, "is there")
         self.send({"to": "*", "action": {"name": "say", "args": {"content": "Hello"}}})
 
     @action
     def say(self, content: str):
         '''Use this action to say something to Chatty'''
-        print(self.id, "hears", self._current_message["from"], "say", content, flush=True)
+        tell(self.id, "hears", self._current_message["from"], "say", content)
         response_content = "Hello back"
         if content != response_content and self._current_message["from"] != self.id:
             self.send({
@@ -47,7 +53,7 @@ class Talker(Agent):
             })
 
     def before_remove(self):
-        print(self.id, "leaves", flush=True)
+        tell(self.id, "leaves")
 
 class Host(Talker):
     pass

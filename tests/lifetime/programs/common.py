@@ -6,12 +6,18 @@ import agency
 from agency import Agent, Space, action
 
 
+def tell(line: str) -> None:
+    """Print in one piece: agents and main speak at the same time."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 class Greeter(Agent):
     def after_add(self) -> None:
-        print(f"{self.id} came", flush=True)
+        tell(f"{self.id} came")
 
     def before_remove(self) -> None:
-        print(f"{self.id} left", flush=True)
+        tell(f"{self.id} left")
 
     @action
     def greet(self) -> str:
