@@ -91,6 +91,13 @@ class Membership:
     leaving: threading.Event | None = None
     """Made when somebody asks for it; set when `is_leaving` becomes true."""
 
+    def arrive(self, home: Home) -> None:
+        """The agent lives there from now on; it may have lived elsewhere before."""
+        with _LEAVING:
+            self.home = home
+            self.is_leaving = False
+            self.leaving = None
+
     def leave(self) -> None:
         """The agent is asked to leave its space."""
         with _LEAVING:

@@ -100,11 +100,6 @@ class Resident:
             return self._place.drop(envelope, Reason.HOP_LIMIT)
         return self._runner.put(envelope)
 
-    @property
-    def depth(self) -> int:
-        """How many messages wait in the mailbox."""
-        return self._runner.depth
-
     # Coming and going
 
     def move_in(self) -> None:
@@ -113,7 +108,7 @@ class Resident:
 
         Raises whatever `after_add` raises.
         """
-        self.agent._agency.home = self
+        self.agent._agency.arrive(self)
         self._runner.call(self.agent.after_add)
         self.has_moved_in = True
 

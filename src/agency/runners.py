@@ -119,11 +119,6 @@ class Runner:
             except KeyError:
                 pass
 
-    @property
-    def depth(self) -> int:
-        """How many messages wait."""
-        return len(self._mail)
-
     def _wait_for_permission(self, suspended: Turn, envelope: Envelope, ask: Ask) -> None:
         """Ask on a thread of its own; the turn goes on through the mailbox, so one at a time stays
         true.

@@ -159,3 +159,14 @@ class Visitor(threading.Thread):
 
 EXPECTED = {"SpaceClosed", "AgentNotFound", "NotInSpace", "OutcomeUnknown", "UnknownAgent"}
 """What the users of a space may meet that is being destroyed: never a hang, never anything else."""
+
+
+def test_an_agent_that_has_left_may_come_again() -> None:
+    with NativeSpace() as space:
+        agent = space.add(Idle("wanderer"))
+        leaving = agent.leaving
+        space.remove(agent)
+        assert leaving.is_set()
+        space.add(agent)
+        assert not agent.leaving.is_set()
+        assert space.join().proxy("wanderer").thread()
