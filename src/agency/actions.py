@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeVar, cast, overload
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -42,6 +42,13 @@ class _Declaration:
     name: str | None
     help: Any
     access_policy: AccessPolicy
+    specs: dict[Callable[..., Any], ActionSpec] = field(default_factory=dict)
+    """Of the method and those that override it: classes that inherit a method share its spec."""
+
+    def spec(self, method: Callable[..., Any]) -> ActionSpec:
+        if method not in self.specs:
+            self.specs[method] = ActionSpec(method, self)
+        return self.specs[method]
 
 
 @overload
@@ -105,7 +112,7 @@ def _is_default(method: Callable[..., Any]) -> bool:
 class ActionSpec:
     """One action of one class: how it is called, who may, and what it says of itself."""
 
-    def __init__(self, owner: type, method: Callable[..., Any], declaration: _Declaration) -> None:
+    def __init__(self, method: Callable[..., Any], declaration: _Declaration) -> None:
         self.name: str = declaration.name or method.__name__
         self.method_name: str = method.__name__
         self.access_policy = declaration.access_policy
@@ -122,9 +129,7 @@ class ActionSpec:
             )
             self._arguments = self._validator()
         except (TypeError, PydanticSchemaGenerationError) as error:
-            raise InvalidAction(
-                f"{owner.__qualname__}.{method.__name__} cannot be an action: {error}"
-            ) from error
+            raise InvalidAction(f"{method.__qualname__} cannot be an action: {error}") from error
 
     def check_arguments(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments, converted to the types of the signature, to be passed by name.
@@ -172,7 +177,7 @@ class ActionTable:
     def __init__(self, agent_class: type) -> None:
         self._specs: dict[str, ActionSpec] = {}
         for method, declaration in _declared(agent_class):
-            spec = ActionSpec(agent_class, method, declaration)
+            spec = declaration.spec(method)
             twin = self._specs.get(spec.name)
             if twin is not None:
                 raise InvalidAction(

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from mmap import mmap
 from typing import Any, Final
 
+from agency.actions import ActionTable
+from agency.agent import Agent
 from agency.spaces.local_hub import ANNOUNCEMENT, progress_of, run_hub
 
 __all__ = ["Nursery", "main"]
@@ -126,6 +128,8 @@ def _nurse(
 ) -> Callable[[], None]:
     # Imported here to be there, ready, in every worker; the application's handle needs none of it.
     from agency.spaces.local_worker import Setting, run_worker
+
+    ActionTable.of(Agent)  # what all agents have
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
     children: set[int] = set()
