@@ -20,11 +20,11 @@ HERE = Path(__file__).resolve().parent
 PICTURE = HERE.parents[1] / "docs" / "images" / "demo.png"
 
 CONVERSATION = [  # what is typed, and what is seen then
-    ("Hello!", "not a language model"),
-    ('/Calculator.help action_name:"divide"', "/Calculator.divide a:number b:number"),
+    ("Who is here?", "Host can shell_command"),
     ("/Calculator.divide a:355 b:113", "3.14159"),
     ("/Calculator.divide a:1 b:0", "ZeroDivisionError"),
 ]
+ASKED = '/Host.shell_command command:"df --human-readable"'
 
 
 def converse(page: Page, address: str) -> None:
@@ -34,6 +34,10 @@ def converse(page: Page, address: str) -> None:
         box.fill(typed)
         box.press("Enter")
         page.locator("[data-testid=bot]", has_text=seen).last.wait_for()
+    page.locator("#present", has_text="Calculator").wait_for()
+    box.fill(ASKED)
+    box.press("Enter")
+    page.locator("#question .approve").click(trial=True)  # waits until it can be pressed
 
 
 def main(picture: Path) -> None:
@@ -45,7 +49,8 @@ def main(picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     with subprocess.Popen(
         [sys.executable, HERE / "demo_native.py"],
-        env={**os.environ, "WEB_APP_PORT": "0"},
+        env={**os.environ, "WEB_APP_PORT": "0", "HOST_APPROVER": "User"},
+        cwd="/",  # the picture shows where Host works
         stdout=subprocess.PIPE,
         text=True,
     ) as demo:
@@ -56,7 +61,7 @@ def main(picture: Path) -> None:
                 chromium = playwright.chromium.launch(
                     executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
                 )
-                page = chromium.new_page(viewport={"width": 1100, "height": 960})
+                page = chromium.new_page(viewport={"width": 1200, "height": 940})
                 converse(page, address)
                 page.screenshot(path=picture)
                 chromium.close()

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,11 @@ def host() -> Host:
 
 def assert_ends(process_id: int) -> None:
     """Wait until the process is no more, or nothing but an entry that its parent has not read."""
+    deadline = time.monotonic() + PATIENCE
     try:
         process = psutil.Process(process_id)
         while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"{process} has not ended"
             psutil.wait_procs([process], timeout=0.05)
     except psutil.NoSuchProcess:
         pass
@@ -157,21 +161,23 @@ def test_binary_output_is_text_all_the_same(host: Host) -> None:
 
 
 def test_a_command_ends_when_its_host_leaves_the_space(fifo: Path) -> None:
-    space = NativeSpace(grace=0.1)
-    space.add(PermittedHost("Host"))
+    space = NativeSpace(grace=PATIENCE)
+    space.add(PermittedHost("Host", command_timeout=600))
     person = space.join("User")
     command = f"echo $$ >{fifo}; sleep 600"
     person.send({"to": "Host", "action": {"name": "shell_command", "args": {"command": command}}})
     process_id = number_from(fifo)
+    began = time.monotonic()
     space.destroy()
+    assert time.monotonic() - began < PATIENCE / 2, "the space did not wait for the command"
     assert_ends(process_id)
 
 
-def test_a_command_that_is_ended_before_it_begins_does_not_run() -> None:
-    command = Command("sleep 600", timeout=PATIENCE, max_output=100)
-    command.end()
+def test_a_command_that_nobody_wants_any_more_is_ended_at_once() -> None:
+    unwanted = threading.Event()
+    unwanted.set()
     with pytest.raises(InterruptedError):
-        command.run()
+        Command("sleep 600", timeout=PATIENCE, max_output=100, unwanted=unwanted).run()
 
 
 def test_a_command_ends_with_the_process_that_wants_its_result(fifo: Path) -> None:

@@ -4,99 +4,34 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from agency.slash import format_command
 from tests.demo.conftest import Programs
+from tests.demo.tab import Tab, address_of
 from tests.demo.terminal_program import DEMO, PATIENCE, TerminalProgram
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-expect.set_options(timeout=PATIENCE * 1000)
-
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert found, "Chromium is missing; scripts/system-packages chromium brings it"
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=found, args=OPTIONS) as running,
-    ):
-        yield running
-
-
-@pytest.fixture(scope="module", params=["demo_native.py", "demo_local.py"])
-def demo(request: pytest.FixtureRequest) -> Iterator[TerminalProgram]:
+def demo() -> Iterator[TerminalProgram]:
     with Programs() as programs:
-        program = programs.start(str(DEMO / request.param), WEB_APP_PORT="0")
-        program.expect("(Ctrl-C ends it)")
-        yield program
+        yield programs.start(str(DEMO / "demo_native.py"), WEB_APP_PORT="0")
 
 
 @pytest.fixture(scope="module")
 def address(demo: TerminalProgram) -> str:
-    return demo.output.partition("The page is at ")[2].split()[0]
+    return address_of(demo)
 
 
-class Tab:
-    """The page in one tab, as a person uses it; it notes what the browser asks other hosts for."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page = page
-        self.foreign: list[str] = []
-        """What was asked of other hosts, other than what the page's own rules stopped."""
-        page.on("request", lambda asked: self._note(asked.url, address))
-        page.on("requestfailed", self._take_back)
-        page.goto(address)
-        expect(self.box).to_be_visible()
-
-    def _note(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
-            self.foreign.append(url)
-
-    def _take_back(self, asked: Request) -> None:
-        if asked.failure == "csp":
-            self.foreign.remove(asked.url)
-
-    @property
-    def box(self) -> Locator:
-        return self.page.locator("#box textarea")
-
-    @property
-    def chat(self) -> Locator:
-        return self.page.locator("#chat")
-
-    def type(self, text: str) -> None:
-        """Type, press Enter, and see it in the conversation."""
-        self.box.fill(text)
-        self.box.press("Enter")
-        expect(self.page.locator("[data-testid=user]").last).to_contain_text(text)
-
-    def answers(self, sender: str) -> Locator:
-        """The messages of one sender, oldest first."""
-        heading = self.page.locator(".sender", has_text=sender)
-        return self.page.locator("[data-testid=bot]", has=heading)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tab(browser: Browser, address: str) -> Iterator[Tab]:
+    """One for all tests here: what each looks for is its own, or the last of its kind."""
     with browser.new_context() as context:
         yield Tab(context.new_page(), address)
 
@@ -295,17 +230,34 @@ def test_a_request_is_approved_in_the_terminal_and_answered_in_the_page(
     expect(problem).to_contain_text('"Host.shell_command" not permitted')
 
 
-@pytest.mark.parametrize("program", ["demo_native.py", "demo_local.py"])
-def test_ctrl_c_ends_the_demo_while_the_page_is_open(
-    programs: Programs, browser: Browser, program: str
+def test_everybody_is_listed_beside_the_conversation(tab: Tab) -> None:
+    for agent in ["Calculator", "Guide", "Host", "User"]:
+        expect(tab.present.get_by_role("heading", name=agent)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("action", "command", "rest"),
+    [
+        ("add", "/Calculator.add a: b:", " b:"),
+        ("write_to_file", '/Host.write_to_file file_path:"" text:""', '" text:""'),
+        ("who can do what?", "/*.help", ""),
+    ],
+)
+def test_a_press_on_an_action_begins_its_command(
+    tab: Tab, action: str, command: str, rest: str
 ) -> None:
-    running = programs.start(str(DEMO / program), WEB_APP_PORT="0")
-    running.expect("The page is at ")
-    address = running.expect(" (Ctrl-C ends it)")
-    with browser.new_context() as context:
-        tab = Tab(context.new_page(), address)
-        tab.type("/*.help")
-        expect(tab.answers("Guide").last).to_be_visible()
-        running.press_ctrl_c()
-        assert running.wait() == 130
-    assert running.output.endswith("^C")
+    tab.present.get_by_role("button", name=action, exact=True).click()
+    expect(tab.box).to_have_value(command)
+    expect(tab.box).to_be_focused()
+    assert tab.box.evaluate("box => box.value.slice(box.selectionStart)") == rest
+
+
+def test_a_command_that_was_begun_by_a_press_can_be_finished_and_sent(tab: Tab) -> None:
+    tab.present.get_by_role("button", name="subtract", exact=True).click()
+    expect(tab.box).to_be_focused()
+    tab.page.keyboard.type("44")
+    tab.page.keyboard.press("End")
+    tab.page.keyboard.type("2")
+    tab.page.keyboard.press("Enter")
+    answer = tab.answers("Calculator").filter(has_text="answers /Calculator.subtract a:44 b:2")
+    expect(answer.last).to_contain_text("42")

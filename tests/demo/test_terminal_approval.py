@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agency.slash import format_command
 from agents.terminal import in_a_frame, visible
 from tests.demo.conftest import Programs
 from tests.demo.terminal_program import DEMO, PATIENCE, TerminalProgram
+from tests.demo.test_host import assert_ends
 
 DRIVER = str(Path(__file__).with_name("driver.py"))
 LIST = '/Host.list_files directory_path:"."'
@@ -112,6 +114,24 @@ def test_ctrl_c_at_a_question_ends_the_program_quietly(programs: Programs, space
     program.expect(PROMPT)
     program.press_ctrl_c()
     assert program.wait() == 130
+    assert "Traceback" not in program.output
+
+
+def test_ctrl_c_ends_a_long_command_and_the_program_at_once(
+    programs: Programs, space: str, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    command = f'/Host.shell_command command:"echo $$ >{fifo}; sleep 600"'
+    program = programs.start(DRIVER, space, command)
+    program.expect(PROMPT)
+    program.type("y\n")
+    process_id = int(fifo.read_text())
+    began = time.monotonic()
+    program.press_ctrl_c()
+    assert program.wait() == 130
+    assert time.monotonic() - began < 8, "the space's grace of 10 seconds was not used up"
+    assert_ends(process_id)
     assert "Traceback" not in program.output
 
 

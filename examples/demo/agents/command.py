@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -20,6 +21,7 @@ __all__ = ["Command"]
 
 _READ_AT_ONCE: Final = 65536
 _ROUNDS: Final = 20
+_GLANCE: Final = 0.1  # seconds between two looks whether the result is still wanted
 _MARK: Final = "AGENCY_COMMAND"
 
 _GUARDED: Final = (
@@ -46,16 +48,19 @@ class Command:
         command: for the shell.
         timeout: seconds that it may take.
         max_output: bytes that it may write.
+        unwanted: is set when nobody wants the result any more.
     """
 
-    def __init__(self, command: str, *, timeout: float, max_output: int) -> None:
+    def __init__(
+        self, command: str, *, timeout: float, max_output: int, unwanted: threading.Event
+    ) -> None:
         self._command = command
         self._timeout = timeout
         self._max_output = max_output
+        self._unwanted = unwanted
         self._mark = f"{_MARK}={secrets.token_hex(16)}"
         self._lock = threading.Lock()
         self._leader: int | None = None  # while it runs; guarded by _lock
-        self._is_ended = False  # guarded by _lock
 
     def run(self) -> str:
         """Run it and return what it wrote, standard error included.
@@ -65,7 +70,7 @@ class Command:
 
         Raises:
             TimeoutError: it took too long and was ended; the text has the output until then.
-            InterruptedError: `end` was called.
+            InterruptedError: `unwanted` was set.
         """
         life, ours = os.pipe()
         try:
@@ -88,7 +93,7 @@ class Command:
                 status, output = self._watch(process)
         finally:
             os.close(ours)
-        if self._is_ended:
+        if self._unwanted.is_set():
             raise InterruptedError("the command was ended, because nobody is there for its result")
         if output.is_cut:
             return f"{output.text}\n[ended: it wrote more than {self._max_output} bytes]"
@@ -99,29 +104,29 @@ class Command:
             )
         return f"{output.text}\n[exit status {status}]" if status else output.text
 
-    def end(self) -> None:
-        """End it, now or as soon as it begins. May be called from any thread."""
-        with self._lock:
-            self._is_ended = True
-            self._kill()
-
     def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int | None, _Output]:
         """Wait for its end, or bring it about. Returns its status, or None if it took too long."""
         assert process.stdout is not None
         with self._lock:
             self._leader = process.pid
-            if self._is_ended:
-                self._kill()
         with _Output(process.stdout.fileno(), self._max_output, self._end_of_limit) as output:
             try:
-                status: int | None = process.wait(self._timeout)
-            except subprocess.TimeoutExpired:
-                status = None
+                status = self._status(process)
             finally:
                 with self._lock:
                     self._kill()
                     self._leader = None
         return status, output
+
+    def _status(self, process: subprocess.Popen[bytes]) -> int | None:
+        """The status with which it ends, or None if that takes too long or is waited for in vain."""
+        deadline = time.monotonic() + self._timeout
+        while not self._unwanted.is_set() and (left := deadline - time.monotonic()) > 0:
+            try:
+                return process.wait(min(left, _GLANCE))
+            except subprocess.TimeoutExpired:
+                continue
+        return None
 
     def _end_of_limit(self) -> None:
         with self._lock:

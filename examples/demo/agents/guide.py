@@ -20,9 +20,10 @@ agent in this space, and I am one of them.
 - `/*.help` asks all of us what we can do.
 - `/Calculator.add a:1 b:2` invokes one action of one agent. Values are JSON: `"text"`, `3.5`, \
 `true`, `["a", "b"]`.
-- `/Host.list_files directory_path:"."` needs your approval, in the terminal where the demo runs.
+- `/Host.list_files directory_path:"."` needs your approval first: look at the terminal where the \
+demo runs, or below if it is to ask you here.
 
-Ask me **who is here**, and I will find out."""
+Ask me **who is here**, and I will find out. A press on an action at the side begins its command."""
 
 _ASKING: Final = "I have broadcast `help`, as any agent may. Those who hear it answer me:"
 

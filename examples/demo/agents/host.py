@@ -1,21 +1,27 @@
-"""Host: the operating system as an agent, each call approved by the person at the terminal.
+"""Host: the operating system as an agent, each call approved by a person.
 
 An example of an agent with dangerous actions. All of them are `ACCESS_REQUESTED`, so every call is
-put to `request_permission` first, which asks on the terminal where the application runs. To ask
-elsewhere, on a telephone say, override that one method. Below: `agents.terminal` asks,
+put to `request_permission` first, which asks on the terminal where the application runs:
+
+    space.add(Host, "Host")
+
+or, by choice, another agent, such as the person at the page (`apps.gradio_app`):
+
+    space.add(Host, "Host", approver="User")
+
+To ask in another way, on a telephone say, override that one method. Below: `agents.terminal` asks,
 `agents.command` and `agents.files` do the work within limits.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from agency import ACCESS_REQUESTED, Agent, action
+from agency import ACCESS_REQUESTED, ActionNotPermitted, AgencyError, Agent, action
 from agency.slash import format_command
 from agents import files, terminal
 from agents.command import Command
@@ -23,6 +29,8 @@ from agents.command import Command
 __all__ = ["Host"]
 
 logger = logging.getLogger(__name__)
+
+_MARGIN: Final = 2.0  # seconds
 
 
 class Host(Agent):
@@ -32,7 +40,10 @@ class Host(Agent):
         id: how others address it.
         command_timeout: seconds that a shell command may take.
         max_output: bytes that a shell command may write.
-        permission_timeout: seconds that the person at the terminal has to answer.
+        permission_timeout: seconds that the person has to answer.
+        approver: the agent that is asked for approval, in place of the person at the terminal. It
+            needs an action `approve` like the page's, and is believed: the id in a space is its
+            own, so whoever may add agents to the space decides who that is.
     """
 
     def __init__(
@@ -42,14 +53,21 @@ class Host(Agent):
         command_timeout: float = 60.0,
         max_output: int = 100_000,
         permission_timeout: float = 120.0,
+        approver: str | None = None,
     ) -> None:
-        super().__init__(id, receive_own_broadcasts=False, permission_timeout=permission_timeout)
+        # Whoever asks the person knows first that there was no answer, and says so.
+        super().__init__(
+            id, receive_own_broadcasts=False, permission_timeout=permission_timeout + 2 * _MARGIN
+        )
         self._command_timeout = command_timeout
         self._max_output = max_output
         self._answer_time = permission_timeout
-        self._lock = threading.Lock()
-        self._endings: list[Callable[[], None]] = []  # of what is in progress; guarded by _lock
-        self._is_leaving = False  # guarded by _lock
+        self._approver = approver
+
+    @staticmethod
+    def approver_in_settings() -> str | None:
+        """The approver that the demo's settings name; by default none, which means the terminal."""
+        return os.environ.get("HOST_APPROVER") or None
 
     @action(access_policy=ACCESS_REQUESTED)
     def shell_command(self, command: str) -> str:
@@ -62,9 +80,12 @@ class Host(Agent):
         Returns:
             str: The output of the command
         """  # noqa: D212, D415  # as published, to the letter
-        running = Command(command, timeout=self._command_timeout, max_output=self._max_output)
-        with self._until_leaving(running.end):
-            return running.run()
+        return Command(
+            command,
+            timeout=self._command_timeout,
+            max_output=self._max_output,
+            unwanted=self.leaving,
+        ).run()
 
     @action(access_policy=ACCESS_REQUESTED)
     def read_file(self, file_path: str) -> str:
@@ -119,41 +140,28 @@ class Host(Agent):
         return files.listing(directory_path)
 
     def request_permission(self, proposed_message: dict[str, Any]) -> bool:
-        """Ask the person at the terminal. Where there is no terminal, nothing is permitted."""
-        question = terminal.Question(self._describe(proposed_message), self._answer_time)
+        """Ask the person at the terminal, or the approver. If they cannot be asked, refuse."""
         try:
-            with self._until_leaving(question.withdraw):
-                return question.ask()
-        except terminal.NoTerminal as error:
-            logger.warning('"%s" cannot ask for permission, so it refuses: %s', self.id, error)
+            if self._approver is not None:
+                return self._ask_approver(self._approver, proposed_message)
+            question = self._describe(proposed_message)
+            return terminal.Question(question, self._answer_time, self.leaving).ask()
+        except ActionNotPermitted:
+            return False
+        except (terminal.NoTerminal, AgencyError) as error:
+            if not self.leaving.is_set():
+                logger.warning('"%s" cannot ask for permission, so it refuses: %s', self.id, error)
             return False
 
-    def after_add(self) -> None:
-        """Begin, also a second time."""
-        with self._lock:
-            self._is_leaving = False
-
-    def before_remove(self) -> None:
-        """Withdraw the questions that nobody has answered, and end the commands that still run."""
-        with self._lock:
-            self._is_leaving = True
-            endings = list(self._endings)
-        for end in endings:
-            end()
-
-    @contextmanager
-    def _until_leaving(self, end: Callable[[], None]) -> Iterator[None]:
-        """Within: `end` is called when Host leaves its space, or at once if it has left."""
-        with self._lock:
-            self._endings.append(end)
-            is_leaving = self._is_leaving
-        try:
-            if is_leaving:
-                end()
-            yield
-        finally:
-            with self._lock:
-                self._endings.remove(end)
+    def _ask_approver(self, approver: str, message: dict[str, Any]) -> bool:
+        """Only this agent's own answer to this very request counts; that is what `request` is for."""
+        args = {
+            "proposed_message": message,
+            "place": f"{Path.cwd()} on {socket.gethostname()}",
+            "timeout": self._answer_time,
+        }
+        question = {"to": approver, "action": {"name": "approve", "args": args}}
+        return self.request(question, timeout=self._answer_time + _MARGIN) is True
 
     def _describe(self, message: dict[str, Any]) -> str:
         """Who asks for what, in printable characters, as lines."""

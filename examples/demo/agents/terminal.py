@@ -26,7 +26,9 @@ __all__ = ["MAX_SHOWN", "NoTerminal", "Question", "in_a_frame", "visible"]
 MAX_SHOWN: Final = 4000
 """Characters of a text that are shown; of a longer one the middle is left out, and said to be."""
 
-_WAIT_FOR_THE_OTHERS: Final = 0.1  # seconds between two looks whether the terminal is free
+_GLANCE: Final = (
+    0.1  # seconds between two looks whether the terminal is free, or the question withdrawn
+)
 
 
 class NoTerminal(OSError):
@@ -39,14 +41,13 @@ class Question:
     Args:
         text: what is asked, as lines of printable characters.
         timeout: seconds until no answer means no.
+        withdrawn: is set when nobody wants the answer any more; then it is no.
     """
 
-    def __init__(self, text: str, timeout: float) -> None:
+    def __init__(self, text: str, timeout: float, withdrawn: threading.Event) -> None:
         self._text = text
         self._deadline = time.monotonic() + timeout
-        self._withdrawn = threading.Event()
-        self._lock = threading.Lock()  # no wake-up is written to a pipe that has been closed
-        self._wake_reader, self._wake_writer = os.pipe()
+        self._withdrawn = withdrawn
 
     def ask(self) -> bool:
         """Ask and wait for the answer; only "y" or "yes", typed after the question, is a yes.
@@ -64,18 +65,6 @@ class Question:
             if isinstance(error, NoTerminal):
                 raise
             raise NoTerminal(f"the terminal cannot be used: {error.strerror}") from error
-        finally:
-            with self._lock:
-                self._withdrawn.set()
-                os.close(self._wake_reader)
-                os.close(self._wake_writer)
-
-    def withdraw(self) -> None:
-        """End the question: its answer is no. May be called from any thread, and more than once."""
-        with self._lock:
-            if not self._withdrawn.is_set():
-                self._withdrawn.set()
-                os.write(self._wake_writer, b"\0")
 
     @contextlib.contextmanager
     def _turn_at_terminal(self) -> Iterator[bool]:
@@ -90,7 +79,7 @@ class Question:
                     path.unlink(missing_ok=True)
                     os.close(lock)
                 return
-            self._withdrawn.wait(_WAIT_FOR_THE_OTHERS)
+            self._withdrawn.wait(_GLANCE)
         yield False
 
     def _put(self, terminal: int) -> bool:
@@ -98,14 +87,14 @@ class Question:
         # What was typed before the question was there to be read is no answer to it.
         termios.tcflush(terminal, termios.TCIFLUSH)
         _write(terminal, "Allow this? [y/N] ")
-        remaining = max(0.0, self._deadline - time.monotonic())
-        ready, _, _ = select.select([terminal, self._wake_reader], [], [], remaining)
-        if terminal in ready and not self._withdrawn.is_set():
-            answer = os.read(terminal, 4096).decode("utf-8", "replace").strip().lower()
-            permitted = answer in {"y", "yes"}
-            _write(terminal, "Allowed.\n" if permitted else "Refused.\n")
-            return permitted
-        _write(terminal, "\nWithdrawn.\n" if ready else "\nNo answer in time: refused.\n")
+        while not self._withdrawn.is_set() and (left := self._deadline - time.monotonic()) > 0:
+            if select.select([terminal], [], [], min(left, _GLANCE))[0]:
+                answer = os.read(terminal, 4096).decode("utf-8", "replace").strip().lower()
+                permitted = answer in {"y", "yes"}
+                _write(terminal, "Allowed.\n" if permitted else "Refused.\n")
+                return permitted
+        is_withdrawn = self._withdrawn.is_set()
+        _write(terminal, "\nWithdrawn.\n" if is_withdrawn else "\nNo answer in time: refused.\n")
         return False
 
 

@@ -6,23 +6,20 @@
     demo.launch()
 
 `gradio_user` is an ordinary agent: what the person types is sent as its messages, and every message
-that reaches it is shown. `demo` is the page. Below: `apps.conversation` holds what is shown,
-`apps.rendering` says how it looks, `apps.server` serves it.
+that reaches it is shown. `demo` is the page. Below: `apps.user` is the agent, `apps.screen` holds
+what is shown, `apps.server` serves it.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from agency import AgencyError, Agent, MissingExtra, action
-from agency.slash import parse_command
-from apps.conversation import Conversation
-from apps.rendering import Shown, received, typed, wrong
+from agency import MissingExtra
+from apps.screen import Screen
+from apps.user import GradioUser
 
 try:
     import gradio
@@ -37,78 +34,60 @@ __all__ = ["GradioUser", "Page", "demo", "gradio_user"]
 PORT: Final = 8080
 PORT_VARIABLE: Final = "WEB_APP_PORT"
 
-_MAX_SENT: Final = 1000  # of the person's messages that are remembered for their answers
+ADDRESS_VARIABLE: Final = "WEB_APP_ADDRESS"
 
 _HEADING: Final = "<h1>Agency</h1><p>People, models and programs in one space</p>"
 
 _WELCOME: Final = """\
 ### Nothing has been said yet
 
-Type `/*.help` to ask every agent here what it can do, or just say something to everyone.
+Say something to everyone, or pick an action at the side. As you type it, it looks like this:
 
-An action is invoked like this: `/agent_id.action_name arg1:"value 1" arg2:2`
+`/agent_id.action_name arg1:"value 1" arg2:2`
 """
 
+_COMPOSE: Final = """
+element.addEventListener("click", event => {
+  const button = event.target.closest("[data-command]");
+  const box = document.querySelector("#box textarea");
+  if (!button || !box) return;
+  const command = button.dataset.command;
+  const gap = /:(""|\\[\\]|\\{\\}|)(?= |$)/.exec(command);
+  const place = gap ? gap.index + (gap[1] ? 2 : 1) : command.length;
+  box.value = command;
+  box.dispatchEvent(new Event("input", {bubbles: true}));
+  box.focus();
+  box.setSelectionRange(place, place);
+});
+"""
+"""A press of a button at the side puts its command into the box, ready for its first value."""
 
-class GradioUser(Agent):
-    """The person at the page, as an agent. Shows every message that reaches it."""
+_ANSWER: Final = """
+element.addEventListener("click", event => {
+  const button = event.target.closest("[data-nonce]");
+  if (button) trigger("click", {nonce: button.dataset.nonce, verdict: button.dataset.verdict});
+});
+"""
 
-    def __init__(self, id: str, conversation: Conversation) -> None:
-        super().__init__(id, receive_own_broadcasts=False)
-        self._conversation = conversation
-        self._numbers = itertools.count(1)
-        self._sent: dict[str, dict[str, Any]] = {}  # by id; guarded by _lock
-        self._lock = threading.Lock()
-
-    @action
-    def say(self, content: str) -> None:
-        """Say something to the person at the page.
-
-        Args:
-            content: What to say, as Markdown
-        """
-
-    def response(self, data: Any = None, original_message_id: str | None = None) -> None:
-        """Nothing besides being shown, as every message is."""
-
-    def error(self, error: str = "", original_message_id: str | None = None) -> None:
-        """Nothing besides being shown, as every message is."""
-
-    def before_action(self, message: dict[str, Any]) -> None:
-        """Show the message, whatever it invokes."""
-        answered = (message["action"].get("args") or {}).get("original_message_id")
-        with self._lock:
-            cause = self._sent.get(answered) if isinstance(answered, str) else None
-        self._conversation.add(received(message, cause))
-
-    def type(self, text: str) -> bool:
-        """Do what the person typed, and show it. Returns False if it was wrong; that is shown, too."""
-        text = text.strip()
-        if not text:
-            return True
-        self._conversation.add(typed(text))
-        try:
-            self._send_command(parse_command(text))
-        except (AgencyError, ValueError) as error:
-            self._conversation.add(wrong(error, text))
-            return False
-        return True
-
-    def _send_command(self, message: dict[str, Any]) -> None:
-        message["id"] = f"{self.id} {next(self._numbers)}"
-        with self._lock:
-            self._sent[message["id"]] = message
-            if len(self._sent) > _MAX_SENT:
-                del self._sent[next(iter(self._sent))]
-        self.send(message)
+_WAIT: Final = """
+async () => {
+  document.body.classList.add("ended");
+  for (let there = false; !there; ) {
+    await new Promise(resolve => setTimeout(resolve, 1000));
+    there = await fetch(location.href).then(answer => answer.ok, () => false);
+  }
+  location.reload();
+}
+"""
+"""The program has ended: the page says so, and goes on as soon as it runs again."""
 
 
 class Page:
     """The page in which a person talks with the agents of a space."""
 
-    def __init__(self, user: GradioUser, conversation: Conversation) -> None:
+    def __init__(self, user: GradioUser, screen: Screen) -> None:
         self._user = user
-        self._conversation = conversation
+        self._screen = screen
 
     def launch(self, *, server_port: int | None = None) -> None:
         """Serve the page at http://localhost:8080 until Ctrl-C, which is let through.
@@ -117,14 +96,20 @@ class Page:
             server_port: another port; by default the one in WEB_APP_PORT, or 8080. 0 takes any
                 that is free.
 
+        In a container, WEB_APP_ADDRESS=0.0.0.0 lets the machine around it have the page; it is
+        answered as `localhost` only, wherever it listens.
+
         Raises:
             SystemExit: the port cannot be had; the text says what to do.
         """
         port = _port_from_environment() if server_port is None else server_port
-        self._conversation.begin()
+        self._screen.begin()
         try:
             PageServer(self._application()).serve(
-                port, when_ready=_announce, when_ending=self._conversation.end
+                port,
+                address=os.environ.get(ADDRESS_VARIABLE, "127.0.0.1"),
+                when_ready=_announce,
+                when_ending=self._screen.end,
             )
         except OSError as error:
             raise SystemExit(
@@ -150,25 +135,33 @@ class Page:
         page = gradio.Blocks(title="Agency", fill_height=True, analytics_enabled=False)
         with page:
             gradio.HTML(_HEADING, elem_id="heading")
-            chat = gradio.Chatbot(
-                elem_id="chat",
-                show_label=False,
-                scale=1,
-                buttons=[],
-                latex_delimiters=[],
-                placeholder=_WELCOME,
-                group_consecutive_messages=False,
-                feedback_options=None,
-                allow_tags=False,
-            )
-            box = gradio.Textbox(
-                elem_id="box",
-                show_label=False,
-                placeholder="Say something to everyone, or type /*.help",
-                autofocus=True,
-                submit_btn=True,
-                max_lines=8,
-            )
+            with gradio.Row(elem_id="body", equal_height=False):
+                with gradio.Column(elem_id="talk", scale=4):
+                    chat = gradio.Chatbot(
+                        elem_id="chat",
+                        show_label=False,
+                        scale=1,
+                        buttons=[],
+                        latex_delimiters=[],
+                        placeholder=_WELCOME,
+                        group_consecutive_messages=False,
+                        feedback_options=None,
+                        allow_tags=False,
+                    )
+                    question = gradio.HTML(
+                        elem_id="question", js_on_load=_ANSWER, apply_default_css=False
+                    )
+                    box = gradio.Textbox(
+                        elem_id="box",
+                        show_label=False,
+                        placeholder="Say something to everyone, or type /*.help",
+                        autofocus=True,
+                        submit_btn=True,
+                        max_lines=8,
+                    )
+                present = gradio.HTML(
+                    elem_id="present", js_on_load=_COMPOSE, apply_default_css=False
+                )
             # The browser empties the box by itself, so that nobody's next words are in the way.
             entered = gradio.Textbox(visible="hidden")
             box.submit(
@@ -187,24 +180,41 @@ class Page:
                 show_progress="hidden",
                 api_visibility="private",
             )
-            page.load(
+            question.click(
+                self._press, None, None, show_progress="hidden", api_visibility="private"
+            )
+            following = page.load(
                 self._follow,
                 None,
-                chat,
+                [chat, present, question],
                 concurrency_limit=None,
                 show_progress="hidden",
                 api_visibility="private",
             )
+            following.then(None, None, None, js=_WAIT, api_visibility="private")
         return page
 
     def _enter(self, text: str) -> Any:
         """Take what was typed in one tab; a mistake goes back into the box, to be corrected."""
         return gradio.skip() if self._user.type(text) else text
 
-    async def _follow(self) -> AsyncIterator[list[Shown]]:
+    def _press(self, event: gradio.EventData) -> None:
+        """Take the answer to a question: which one, and which button was pressed."""
+        pressed = event._data  # noqa: SLF001  # Gradio's way to it
+        if isinstance(pressed, dict) and isinstance(pressed.get("nonce"), str):
+            self._user.press(pressed["nonce"], approved=pressed.get("verdict") == "approve")
+
+    async def _follow(self) -> AsyncIterator[list[Any]]:
         """What one open tab shows, for as long as it is open."""
-        async for latest in self._conversation.follow():
-            yield latest
+        self._user.look()
+        before: tuple[Any, ...] = (None, None, None)
+        async for view in self._screen.follow():
+            parts = (view.conversation, view.present, view.question)
+            yield [
+                gradio.skip() if new is old else (list(new) if isinstance(new, tuple) else new)
+                for new, old in zip(parts, before, strict=True)
+            ]
+            before = parts
 
 
 def _port_from_environment() -> int:
@@ -218,10 +228,10 @@ def _announce(address: str) -> None:
     print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
 
 
-_conversation = Conversation()
+_screen = Screen()
 
-gradio_user = GradioUser("User", _conversation)
+gradio_user = GradioUser("User", _screen)
 """The person at the page: add it to a space."""
 
-demo = Page(gradio_user, _conversation)
+demo = Page(gradio_user, _screen)
 """The page: launch it."""

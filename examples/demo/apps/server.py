@@ -1,7 +1,7 @@
 """The web server of a page: for the browser on this machine, and for nobody else.
 
 A page that can reach agents can reach what they can do, so it is guarded: it listens on the
-loopback address only, answers no other host name (else any web site could reach it by DNS
+loopback address unless told otherwise, answers no other host name (else any web site could reach it by DNS
 rebinding), takes no requests that another site caused, and tells the browser to run no script and
 load nothing but its own. Above: `apps.gradio_app`. Below: Starlette and Uvicorn, which come with
 Gradio.
@@ -50,12 +50,19 @@ class PageServer:
         self._application = application
 
     def serve(
-        self, port: int, *, when_ready: Callable[[str], None], when_ending: Callable[[], None]
+        self,
+        port: int,
+        *,
+        address: str = ADDRESS,
+        when_ready: Callable[[str], None],
+        when_ending: Callable[[], None],
     ) -> None:
         """Serve until an exception comes, which is Ctrl-C or SIGTERM, and let that through.
 
         Args:
             port: where to listen; 0 takes one that is free.
+            address: of this machine; in a container another than the loopback may be needed, and
+                then the container's own port must be published to this machine only.
             when_ready: called with the page's address when browsers can open it.
             when_ending: called before the server waits for its open requests to end.
 
@@ -64,7 +71,7 @@ class PageServer:
         """
         with socket.socket() as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((ADDRESS, port))
+            listening.bind((address, port))
             listening.listen(128)
             config = uvicorn.Config(
                 Guard(self._application),
