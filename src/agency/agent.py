@@ -29,6 +29,7 @@ __all__ = [
     "Home",
     "Membership",
     "current_message",
+    "current_senders",
     "handling",
     "home_of",
 ]
@@ -386,6 +387,17 @@ def current_message() -> dict[str, Any] | None:
     """
     turn = handling.get()
     return None if turn is None else cast("dict[str, Any]", turn.envelope.message)
+
+
+def current_senders() -> tuple[str, ...]:
+    """Who led to the message being handled, oldest first: its sender is the last. Empty outside of an
+    action or callback.
+
+    If a person asks a model, and the model asks this agent, these are the person and the model. What
+    other processes on a broker say of earlier senders is as true as they are.
+    """
+    turn = handling.get()
+    return () if turn is None else turn.envelope.senders
 
 
 def _describe(spec: ActionSpec, form: str) -> Any:

@@ -26,6 +26,9 @@ ends.
 """
 
 
+_MOST_SENDERS: Final = 16
+
+
 class Kind(StrEnum):
     """What the sender of an envelope waits for, or which wait it serves."""
 
@@ -80,6 +83,8 @@ class Envelope:
     """Why the action did not return, if this carries an `error`."""
     chain: tuple[str, ...] = ()
     """The ids of the agents that wait for this one to be answered, outermost first."""
+    via: tuple[str, ...] = ()
+    """The senders of the messages that led to this one, oldest first; the last 16 of them."""
     hops: int = 0
     """How many messages caused each other up to this one."""
     deadline: float | None = None
@@ -95,6 +100,11 @@ class Envelope:
     def wants_answer(self) -> bool:
         """Whether somebody waits for an answer."""
         return self.kind is Kind.REQUEST or self.kind is Kind.STREAM
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """Who led to this message, oldest first, its own sender last."""
+        return (*self.via, self.message["from"])[-_MOST_SENDERS:]
 
     def expired(self) -> bool:
         """Whether the sender has stopped waiting."""
@@ -139,6 +149,7 @@ def answer(
         kind=kind if envelope.wants_answer else Kind.TELL,
         correlation_id=envelope.id,
         failure=failure,
+        via=envelope.senders,
         hops=envelope.hops + 1,
         trace=envelope.trace,
     )

@@ -257,6 +257,7 @@ class Resident:
             envelope.deadline = time.monotonic() + timeout
         cause = handling.get()
         if cause is not None:
+            envelope.via = cause.envelope.senders
             envelope.hops = cause.envelope.hops + 1
             envelope.trace = cause.envelope.trace
             if envelope.wants_answer and cause.is_here():

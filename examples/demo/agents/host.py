@@ -21,7 +21,14 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from agency import ACCESS_REQUESTED, ActionNotPermitted, AgencyError, Agent, action
+from agency import (
+    ACCESS_REQUESTED,
+    ActionNotPermitted,
+    AgencyError,
+    Agent,
+    action,
+    current_senders,
+)
 from agency.slash import format_command
 from agents import files, terminal
 from agents.command import Command
@@ -166,6 +173,8 @@ class Host(Agent):
     def _describe(self, message: dict[str, Any]) -> str:
         """Who asks for what, in printable characters, as lines."""
         sender = terminal.visible(message["from"], limit=300)
+        others = terminal.visible(" → ".join(current_senders()[:-1]), limit=1000)
         folder = terminal.visible(str(Path.cwd()), limit=1000)
         call = terminal.in_a_frame(terminal.visible(format_command(message)))
-        return f'"{sender}" wants to use "{self.id}" in {folder}:\n{call}'
+        behalf = f" (led to by {others})" if others else ""
+        return f'"{sender}"{behalf} wants to use "{self.id}" in {folder}:\n{call}'

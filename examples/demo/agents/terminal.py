@@ -122,7 +122,7 @@ def in_a_frame(text: str, columns: int | None = None) -> str:
         text: printable characters and line ends.
         columns: the width to keep to; that of the terminal by default.
     """
-    width = max(20, (columns or shutil.get_terminal_size().columns) - len("  | ") - 1)
+    width = max(2, (columns or shutil.get_terminal_size().columns) - len("  | ") - 1)
     return "\n".join(f"  | {piece}" for line in text.split("\n") for piece in _pieces(line, width))
 
 

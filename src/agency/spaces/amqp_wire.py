@@ -25,6 +25,7 @@ MARK: Final = "agency-"
 """All headers of ours begin with this."""
 
 _CHAIN: Final = MARK + "chain"
+_VIA: Final = MARK + "via"
 _HOPS: Final = MARK + "hops"
 _TRACE: Final = MARK + "trace"
 _FAILURE: Final = MARK + "failure"
@@ -42,6 +43,8 @@ def to_properties(envelope: Envelope, reply_to: str | None) -> Properties:
         headers[_HOPS] = envelope.hops
     if envelope.chain:
         headers[_CHAIN] = list(envelope.chain)
+    if envelope.via:
+        headers[_VIA] = list(envelope.via)
     if envelope.trace is not None:
         headers[_TRACE] = envelope.trace
     if envelope.failure is not None:
@@ -83,7 +86,8 @@ def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
         kind=_kind(properties.type),
         correlation_id=properties.correlation_id,
         failure=Failure.read(failure) if isinstance(failure, str) else None,
-        chain=_chain(headers),
+        chain=_ids(headers.get(_CHAIN)),
+        via=_ids(headers.get(_VIA)),
         hops=_hops(headers),
         deadline=_deadline(properties.expiration),
         trace=trace if isinstance(trace, str) else None,
@@ -107,11 +111,10 @@ def _kind(word: str | None) -> Kind:
         return Kind.TELL
 
 
-def _chain(headers: Mapping[str, Any]) -> tuple[str, ...]:
-    chain = headers.get(_CHAIN)
-    if not isinstance(chain, list) or len(chain) > HOP_LIMIT:
+def _ids(header: Any) -> tuple[str, ...]:
+    if not isinstance(header, list) or len(header) > HOP_LIMIT:
         return ()
-    return tuple(one for one in chain if isinstance(one, str))
+    return tuple(one for one in header if isinstance(one, str))
 
 
 def _hops(headers: Mapping[str, Any]) -> int:

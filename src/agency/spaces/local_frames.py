@@ -87,6 +87,7 @@ def message_frame(
             envelope.correlation_id,
             envelope.failure,
             envelope.chain,
+            envelope.via,
             envelope.hops,
             envelope.deadline,
             envelope.trace,
@@ -105,7 +106,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
     application have this socket.
     """
     fields: list[Any] = pydantic_core.from_json(memoryview(data)[payload:].tobytes())
-    envelope_id, kind, correlation_id, failure, chain, hops, deadline, trace, message = fields
+    envelope_id, kind, correlation_id, failure, chain, via, hops, deadline, trace, message = fields
     return Envelope(
         message=message,
         id=envelope_id,
@@ -113,6 +114,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
         correlation_id=correlation_id,
         failure=None if failure is None else Failure.read(failure),
         chain=tuple(chain),
+        via=tuple(via),
         hops=hops,
         deadline=deadline,
         trace=trace,

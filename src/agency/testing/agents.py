@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from agency.access import ACCESS_DENIED, ACCESS_REQUESTED
 from agency.actions import action
-from agency.agent import Agent, current_message
+from agency.agent import Agent, current_message, current_senders
 from agency.errors import RequestError
 from agency.testing.bad_messages import verdicts
 
@@ -382,6 +382,11 @@ class Worker(Speaker):
     def ping(self) -> str:
         """Show that the agent is free."""
         return "pong"
+
+    @action
+    def led_here(self) -> list[str]:
+        """Who led to the message being handled."""
+        return list(current_senders())
 
     @action
     def others(self) -> str | None:

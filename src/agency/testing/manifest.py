@@ -122,6 +122,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A returned value that has an equivalent in JSON is sent as that.", "decision"),
         ("A returned value that has none is an error for the sender.", "decision"),
         ("An agent keeps its state from message to message.", "S2"),
+        ("`current_senders` names who led to the message, oldest first.", "F53 decision"),
     ),
     *_topic(
         "access",

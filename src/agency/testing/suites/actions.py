@@ -180,6 +180,15 @@ class HandlingConformance(Conformance):
         space.add(Worker, "worker")
         assert ask(guest, "worker", "others") == "me"
 
+    @proves("action-26")
+    def test_an_agent_can_tell_on_whose_behalf_it_is_asked(
+        self, space: Space, guest: Guest
+    ) -> None:
+        for agent_id in ("first", "second", "last"):
+            space.add(Worker, agent_id)
+        of_second = request("second", "ask", message=request("last", "led_here"))
+        assert ask(guest, "first", "ask", message=of_second) == ["me", "first", "second"]
+
     @proves("action-14")
     def test_there_is_no_current_message_outside_of_actions(self, guest: Guest) -> None:
         assert guest._current_message is None
