@@ -8,6 +8,7 @@ exchange name or a virtual host of its own.
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -19,7 +20,12 @@ _ticket = "agency_broker_ticket"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The process that runs the tests, or hands them out under xdist, owns the broker."""
+    """The process that runs the tests, or hands them out under xdist, owns the broker.
+
+    A run that a shell put in the background ignores Ctrl-C, and so would the programs it tests.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.stash[_on_demand] = BrokerOnDemand(os.environ)
 

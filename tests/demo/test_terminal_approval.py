@@ -195,7 +195,7 @@ def test_what_is_left_out_of_a_long_text_is_said() -> None:
     assert shown.endswith("ccc")
 
 
-@given(st.text(st.characters(exclude_categories=["C", "Z"])), st.integers(20, 200))
+@given(st.text(st.characters(exclude_categories=["C", "Z"])), st.integers(25, 200))
 def test_every_line_of_a_frame_has_its_bar_and_nothing_is_lost(text: str, columns: int) -> None:
     lines = in_a_frame(text, columns).split("\n")
     assert all(line.startswith("  | ") for line in lines)

@@ -156,7 +156,8 @@ class Host(Agent):
         except ActionNotPermitted:
             return False
         except (terminal.NoTerminal, AgencyError) as error:
-            if not self.leaving.is_set():
+            # When a program ends, the approver may be gone a moment before this agent.
+            if not self.leaving.wait(_MARGIN):
                 logger.warning('"%s" cannot ask for permission, so it refuses: %s', self.id, error)
             return False
 
