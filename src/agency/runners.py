@@ -143,7 +143,8 @@ class Runner:
             try:
                 decide(permitted=self._permission(ask.proposed) is True)
             except BaseException:
-                logger.exception('request_permission of "%s" raised: a refusal', agent.id)
+                if not self._stopped:  # else the agent leaves, and what it asked ends with it
+                    logger.exception('request_permission of "%s" raised: a refusal', agent.id)
                 decide(permitted=False)
 
         def give_up() -> None:

@@ -83,7 +83,8 @@ def test_the_walkthrough_runs_as_written(
             expect(tab.answers("Host").last).to_contain_text("Hello from the host")
 
             tab.type(model)
-            assert "FunctionAI" in program.expect("Allow this? [y/N] ")
+            question = program.expect("Allow this? [y/N] ")
+            assert '"FunctionAI" (led to by User) wants to use "Host"' in question
             program.type("y\n")
             expect(tab.answers("FunctionAI").last).to_contain_text("There is a program.")
             asked = [server.asked() for _ in range(2)][-1]

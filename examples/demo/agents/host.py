@@ -64,7 +64,7 @@ class Host(Agent):
     ) -> None:
         # Whoever asks the person knows first that there was no answer, and says so.
         super().__init__(
-            id, receive_own_broadcasts=False, permission_timeout=permission_timeout + 2 * _MARGIN
+            id, receive_own_broadcasts=False, permission_timeout=permission_timeout + 3 * _MARGIN
         )
         self._command_timeout = command_timeout
         self._max_output = max_output
@@ -163,9 +163,11 @@ class Host(Agent):
 
     def _ask_approver(self, approver: str, message: dict[str, Any]) -> bool:
         """Only this agent's own answer to this very request counts; that is what `request` is for."""
+        others = _behind_the_sender()
         args = {
             "proposed_message": message,
-            "place": f"{Path.cwd()} on {socket.gethostname()}",
+            "place": f"{Path.cwd()} on {socket.gethostname()}"
+            + (f", led to by {others}" if others else ""),
             "timeout": self._answer_time,
         }
         question = {"to": approver, "action": {"name": "approve", "args": args}}
@@ -174,8 +176,13 @@ class Host(Agent):
     def _describe(self, message: dict[str, Any]) -> str:
         """Who asks for what, in printable characters, as lines."""
         sender = terminal.visible(message["from"], limit=300)
-        others = terminal.visible(" → ".join(current_senders()[:-1]), limit=1000)
+        others = terminal.visible(_behind_the_sender(), limit=1000)
         folder = terminal.visible(str(Path.cwd()), limit=1000)
         call = terminal.in_a_frame(terminal.visible(format_command(message)))
         behalf = f" (led to by {others})" if others else ""
         return f'"{sender}"{behalf} wants to use "{self.id}" in {folder}:\n{call}'
+
+
+def _behind_the_sender() -> str:
+    """Through whom the call came: who led to the sender's message, oldest first."""
+    return " → ".join(current_senders()[:-1])
