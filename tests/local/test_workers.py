@@ -47,8 +47,8 @@ def space() -> Iterator[LocalSpace]:
         yield space
         started = this.children(recursive=True)
     assert all_end(started)
-    assert this.num_fds() == files
-    assert threading.active_count() == threads
+    assert this.num_fds() <= files
+    assert threading.active_count() <= threads
 
 
 @pytest.fixture
@@ -319,19 +319,15 @@ def test_when_the_exchange_of_messages_dies_nobody_hangs() -> None:
 
 def test_actions_may_start_programs_that_ctrl_c_still_reaches(space: LocalSpace, me: Guest) -> None:
     space.add(StartsPrograms, "shell")
-    assert me.proxy("shell").ignored_signals() == []
+    assert me.proxy("shell").ctrl_c_is_ignored() is False
 
 
 class StartsPrograms(Agent):
     @action
-    def ignored_signals(self) -> list[int]:
-        """The signals that a program started here would ignore."""
-        code = (
-            "import signal; "
-            "print(*[int(s) for s in signal.valid_signals() if signal.getsignal(s) is signal.SIG_IGN])"
-        )
+    def ctrl_c_is_ignored(self) -> bool:
+        """Whether a program that is started here would ignore Ctrl-C."""
+        code = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
         shown = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout
-        pythons_own = {signal.SIGPIPE, signal.SIGXFSZ}
-        return [number for number in map(int, shown.split()) if number not in pythons_own]
+        return shown.strip() == "True"

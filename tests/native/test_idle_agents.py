@@ -67,10 +67,11 @@ class LeavesTask(Agent):
 
 
 def test_a_hundred_thousand_idle_agents_live_in_one_process_without_a_thread() -> None:
+    before = threading.active_count()
     with NativeSpace() as space:
         for number in range(100_000):
             space.add(Idle, f"agent-{number}")
-        assert threading.active_count() == 1
+        assert threading.active_count() <= before
         me = space.join()
         assert me.proxy("agent-99999").thread().startswith("agency-NativeSpace")
 
@@ -113,14 +114,16 @@ def test_a_task_that_an_action_leaves_behind_goes_on_while_the_agent_is_idle() -
 
 
 def test_a_task_that_never_ends_does_not_keep_the_agent_from_leaving() -> None:
+    before = threading.active_count()
     with NativeSpace() as space:
         space.add(LeavesTask, "tasks", threading.Event())
         space.join().proxy("tasks").start()
         space.remove("tasks")
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_adding_removing_and_destroying_from_many_threads_leaves_nothing() -> None:
+    before = threading.active_count()
     for round_ in range(20):
         space = NativeSpace()
         visitors = [Visitor(space, f"{round_}-{number}") for number in range(7)]
@@ -134,7 +137,7 @@ def test_adding_removing_and_destroying_from_many_threads_leaves_nothing() -> No
         assert {
             type(error).__name__ for visitor in visitors for error in visitor.errors
         } <= EXPECTED
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 class Visitor(threading.Thread):

@@ -160,6 +160,7 @@ def test_a_permitted_action_is_called_and_its_value_answered() -> None:
         id="answer 1",
         kind=Kind.TELL,
         correlation_id="asked",
+        via=("me",),
         hops=4,
         trace="trace",
     )
