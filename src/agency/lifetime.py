@@ -184,11 +184,11 @@ def _serve() -> None:
     """In the main thread, after its program ended: go on until every space is destroyed or a signal
     comes.
     """
-    if _process.spaces and _process.received is None and _main_reached_its_end():
-        try:
+    try:
+        if _process.spaces and _process.received is None and _main_reached_its_end():
             _process.stop.wait()
-        except KeyboardInterrupt:
-            pass  # the handler has noted the signal
+    except KeyboardInterrupt:
+        pass  # the handler has noted the signal
     for space in reversed(list(_process.spaces.values())):
         try:
             space.destroy()
