@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS :=
+# In a process of its own, as in a program: transformers imports itself piece by piece, and minds who did so before.
+MODELS := tests/demo/test_chatty_ai.py
 QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,8 @@ help: ## show this
 test: $(VENV)/dev.ready ## set up all that the tests need, a RabbitMQ and Chromium included; check and test everything
 	@scripts/system-packages rabbitmq chromium
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal --ignore=$(MODELS) $(ARGS)
+	$(BIN)/python -m pytest $(MODELS)
 
 quick: $(VENV)/dev.ready ## the tests that stay in one process, in less than half a minute, for people at work
 	$(BIN)/ruff check --quiet
