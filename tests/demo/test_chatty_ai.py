@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib
+import importlib.util
 import itertools
 import os
 import subprocess
@@ -30,6 +32,13 @@ from tests.demo.openai_server import PATIENCE, Calls, OpenAIServer, Words
 pytestmark = pytest.mark.timeout(120)  # importing PyTorch takes a while on a busy machine
 
 GREEDY = {"do_sample": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _transformers_is_imported() -> None:
+    """Before any agent does so on a thread of its own: it cannot be imported by two at once."""
+    if importlib.util.find_spec("torch") is not None:
+        importlib.import_module("tests.demo.tiny_models")
 
 
 @pytest.fixture(scope="session", autouse=True)
