@@ -73,7 +73,9 @@ class _Lifetime:
         self.main_frame: FrameType | None = None
         self.replaced: dict[int, Any] = {}
         self.received: int | None = None
-        self.stop = threading.Event()
+        self.bell: int | None = (
+            None  # where to write a byte, so that `_serve` looks what has changed
+        )
         self.definitions_only = False
         self.has_parent = False
 
@@ -102,7 +104,8 @@ def forget(space: Living) -> None:
     with _process.lock:
         _process.spaces.pop(id(space), None)
         if not _process.spaces:
-            _process.stop.set()
+            if _process.bell is not None:
+                os.write(_process.bell, b".")
             if threading.current_thread() is threading.main_thread():
                 _restore_handlers()
 
@@ -174,28 +177,42 @@ def _hook_in() -> None:
     """Have `_serve` called when the main thread ends, before the interpreter tears anything down.
 
     `threading._register_atexit` is what `concurrent.futures` uses for the same need. Calls run in
-    reverse order of registration, so executors still work in agents while the program serves.
+    reverse order of registration: `concurrent.futures.thread`, which registers its own when it is
+    imported, has to come first, or no executor, and so nothing of asyncio that needs one, would
+    work in agents while the program serves.
     """
+    import concurrent.futures.thread  # noqa: F401  # only programs that serve need it
+
     threading._register_atexit(_serve)  # type: ignore[attr-defined]
     atexit.register(_end_as_signalled)
 
 
 def _serve() -> None:
     """In the main thread, after its program ended: go on until every space is destroyed or a signal
-    comes.
+    comes; then destroy what is left.
     """
-    try:
-        if _process.spaces and _process.received is None and _main_reached_its_end():
-            _process.stop.wait()
-    except KeyboardInterrupt:
-        pass  # the handler has noted the signal
+    if _main_reached_its_end():
+        _wait_for_the_end()
     for space in reversed(list(_process.spaces.values())):
         try:
             space.destroy()
         except KeyboardInterrupt:
-            os._exit(128 + (_process.received or signal.SIGINT))
+            os._exit(128 + signal.SIGINT)
         except Exception:
             logger.exception("a space could not be destroyed")
+
+
+def _wait_for_the_end() -> None:
+    # A signal that comes just before the wait for a lock begins does not end that wait. The byte that
+    # the interpreter writes on a signal is there whenever it is read.
+    ear, _process.bell = os.pipe()
+    os.set_blocking(_process.bell, False)
+    signal.set_wakeup_fd(_process.bell, warn_on_full_buffer=False)
+    try:
+        while _process.spaces and _process.received is None:
+            os.read(ear, 4096)
+    except KeyboardInterrupt:  # of a handler that is not ours
+        _process.received = signal.SIGINT
 
 
 def _end_as_signalled() -> None:
@@ -210,7 +227,6 @@ def _end_as_signalled() -> None:
 
 
 def _install_handlers() -> None:
-    _process.stop.clear()
     for number in _SIGNALS:
         if number not in _process.replaced and signal.getsignal(number) in (
             signal.SIG_DFL,
@@ -228,8 +244,16 @@ def _restore_handlers() -> None:
     _process.replaced.clear()
 
 
-def _on_signal(number: int, _frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     if _process.received is not None and number == signal.SIGINT:
         os._exit(128 + number)
     _process.received = number
-    raise Interrupted(128 + number)
+    if _process.main_frame is None or _is_within(_process.main_frame, frame):
+        raise Interrupted(128 + number)
+
+
+def _is_within(outer: FrameType, frame: FrameType | None) -> bool:
+    """Whether the frame was called, at some remove, from the outer one: the program still runs."""
+    while frame is not None and frame is not outer:
+        frame = frame.f_back
+    return frame is not None

@@ -26,7 +26,7 @@ from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, Start
 from agency.guest import Guest
 from agency.resident import Resident
 from agency.schema import BROADCAST, check_agent_id, duplicate
-from agency.threads import Crew
+from agency.threads import Crew, Latch
 from agency.turn import describe
 
 __all__ = ["Space"]
@@ -59,7 +59,7 @@ class Space(ABC):
         self._dead_letters = DeadLetters()
         self._grace = grace
         self._closing = False
-        self._closed = threading.Event()
+        self._closed = Latch()
         self._new_id = new_envelope_id()
 
     # Agents
@@ -158,7 +158,7 @@ class Space(ABC):
                 )
         finally:
             lifetime.forget(self)
-            self._closed.set()
+            self._closed.open()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the space has been destroyed. Returns False if that took longer than `timeout`

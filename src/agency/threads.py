@@ -1,5 +1,5 @@
 """Threads on demand: work gets a thread of its own at once, and an idle thread waits a while for
-more.
+more. And a latch, for those who wait for an end.
 
 No upper bound, because a job may block for as long as it likes and must never delay another; no
 polling, and no thread at all where there is nothing to do. Used by `agency.runners`; one crew
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "Latch"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,3 +107,33 @@ class Crew:
                         worker.wake.acquire()  # somebody has just taken this thread: its job is on the way
         finally:
             self._threads.discard(threading.current_thread())
+
+
+class Latch:
+    """Opens once, for all who wait. Unlike with `threading.Event`, who waits may be interrupted by a
+    signal handler that raises at any moment, and the latch can still be opened.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+        self._token: queue.SimpleQueue[None] = queue.SimpleQueue()  # each who waits hands it on
+
+    def open(self) -> None:
+        """Let everyone through, now and later. Never blocks."""
+        self._is_open = True
+        self._token.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is open. Returns False if that took longer than `timeout` seconds."""
+        if not self.is_open():
+            try:
+                self._token.get(timeout=timeout)
+            except queue.Empty:
+                return False
+            finally:
+                if self.is_open():
+                    self._token.put(None)
+        return True
+
+    def is_open(self) -> bool:
+        return self._is_open

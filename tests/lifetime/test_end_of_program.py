@@ -72,6 +72,21 @@ def test_sigterm_ends_a_serving_program_in_order(name: str, run: Runner) -> None
     assert "Traceback" not in program.output
 
 
+def test_a_signal_between_the_end_of_main_and_serving_ends_a_program_in_order(run: Runner) -> None:
+    with run("is_signalled_between.py") as program:
+        assert program.end() == 143
+    assert {"Built left\n", "Given left\n"} <= set(program.output.splitlines(keepends=True))
+    assert "Traceback" not in program.output
+
+
+def test_asyncio_has_threads_in_agents_of_a_program_that_serves(run: Runner) -> None:
+    with run("uses_threads_late.py") as program:
+        program.wait_for("asyncio has threads after the end of main")
+        program.interrupt()
+        assert program.end() == 130
+    assert "Traceback" not in program.output
+
+
 def test_no_process_outlives_a_program_that_is_killed(run: Runner) -> None:
     with run("ends_after_add.py") as program:
         program.wait_for("end of main")

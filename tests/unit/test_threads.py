@@ -1,0 +1,71 @@
+"""A latch lets everyone through once it is open, whatever interrupts those who wait."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from agency.threads import Latch
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.fixture
+def signal_that_raises() -> Iterator[signal.Signals]:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_closed_latch_is_waited_for_no_longer_than_asked() -> None:
+    assert not Latch().wait(0.01)
+
+
+def test_an_open_latch_lets_everyone_through() -> None:
+    latch = Latch()
+    waiting = [threading.Thread(target=latch.wait) for _ in range(5)]
+    for thread in waiting:
+        thread.start()
+    latch.open()
+    for thread in waiting:
+        thread.join()
+    assert latch.wait(0)
+
+
+def test_who_is_interrupted_at_any_moment_of_waiting_does_not_keep_a_latch_closed(
+    signal_that_raises: signal.Signals,
+) -> None:
+    main = threading.main_thread().ident or 0
+    begun: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def interrupt() -> None:
+        begun.get()
+        signal.pthread_kill(main, signal_that_raises)
+
+    def wait(latch: Latch) -> None:
+        begun.put(None)
+        latch.wait(
+            0.1
+        )  # the interpreter forgets a signal that comes just before a wait until after it
+
+    for _ in range(2000):
+        latch = Latch()
+        other = threading.Thread(target=interrupt)
+        other.start()
+        with pytest.raises(Interruption):
+            wait(latch)
+        opener = threading.Thread(target=latch.open)
+        opener.start()
+        opener.join()
+        other.join()
+        assert latch.wait(0)
