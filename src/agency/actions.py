@@ -22,6 +22,9 @@ __all__ = ["ActionSpec", "ActionTable", "action", "by_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_NEVER_CONVERTED: Final = (str, int, float, bool)
+"""Types whose values validation returns as they are."""
+
 SPECIAL_ACTIONS: Final = frozenset({"help", "response", "error"})
 """On every agent by default, and left out of what `help` shows."""
 
@@ -121,6 +124,7 @@ class ActionSpec:
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
         self.returns_at_once = self.is_async or _is_default(method)
         """Whether calling it cannot block; what it returns may still have to be awaited."""
+        self.value_name = f'what "{self.name}" returned'
         try:
             self._parameters, self._takes_others = parameters_of(method)
             self._taken = _taken_by_self(method)
@@ -128,6 +132,10 @@ class ActionSpec:
                 method, self._parameters, takes_others=self._takes_others
             )
             self._arguments = self._validator()
+            self._plain_types = {
+                one.name: one.annotation if one.annotation in _NEVER_CONVERTED else None
+                for one in self._parameters
+            }
         except (TypeError, PydanticSchemaGenerationError) as error:
             raise InvalidAction(f"{method.__qualname__} cannot be an action: {error}") from error
 
@@ -137,8 +145,12 @@ class ActionSpec:
         Raises:
             InvalidArguments: which argument does not fit, and why.
         """
-        if not args and not self._parameters:
-            return args
+        if len(args) == len(self._plain_types):
+            for name, value in args.items():
+                if type(value) is not self._plain_types.get(name):
+                    break
+            else:
+                return args  # all are there and need no conversion: 0.2 µs, not the validator's 0.5
         if self._takes_others and self._taken in args:
             raise InvalidArguments(
                 f'"{self.name}" cannot be called like this: argument "{self._taken}": is the agent itself'
@@ -203,6 +215,14 @@ class ActionTable:
             inspect.iscoroutinefunction(callback) for callback in callbacks.values()
         )
         """Whether any action or callback is `async`."""
+        self.straight = {
+            name: spec
+            for name, spec in self._specs.items()
+            if spec.access_policy is ACCESS_PERMITTED
+            and not (spec.is_async or spec.is_stream)
+            and not (self.has_before_action or self.has_after_action)
+        }
+        """The actions that there is nothing to do for but to call them: see `agency.turn.straight`."""
 
     @classmethod
     def of(cls, agent_class: type) -> ActionTable:

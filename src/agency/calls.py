@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from agency.envelope import Envelope, Kind
+from agency.envelope import PART, Envelope
 from agency.errors import Failure, RequestError, RequestTimeout
 
 __all__ = ["AsyncCall", "OpenCalls", "ThreadCall"]
@@ -108,24 +108,23 @@ class AsyncCall:
 Call = ThreadCall | AsyncCall
 
 
-class OpenCalls:
+class OpenCalls(dict[str, Call]):
     """The open calls of one agent, by the id of the envelope that asked."""
 
-    __slots__ = ("_calls", "_closed")
+    __slots__ = ("_closed",)
 
     def __init__(self) -> None:
-        self._calls: dict[str, Call] = {}
         self._closed: RequestError | None = None
 
     def open(self, envelope_id: str, call: Call) -> None:
         """Expect an answer. To be done before the question is sent."""
-        self._calls[envelope_id] = call
+        self[envelope_id] = call
         if self._closed is not None:
             call.put(self._closed)
 
     def close(self, envelope_id: str) -> None:
         """Expect no more answers; one that still comes is late."""
-        self._calls.pop(envelope_id, None)
+        self.pop(envelope_id, None)
 
     def offer(self, envelope: Envelope) -> bool:
         """Give an arriving envelope to the call it answers; False if none is open that it may
@@ -136,7 +135,7 @@ class OpenCalls:
         `original_message_id`.
         """
         if envelope.correlation_id is not None:
-            call = self._calls.get(envelope.correlation_id)
+            call = self.get(envelope.correlation_id)
         else:
             call = self._asked_under(envelope)
         if call is None or call.responder != envelope.message["from"]:
@@ -146,18 +145,15 @@ class OpenCalls:
 
     def fail(self, error: RequestError, responders: set[str]) -> None:
         """End the open calls to these agents with this error."""
-        for call in list(self._calls.values()):
+        for call in list(self.values()):
             if call.responder in responders:
                 call.put(error)
 
     def close_all(self, error: RequestError) -> None:
         """End every open call, and every later one, with this error."""
         self._closed = error
-        for call in list(self._calls.values()):
+        for call in list(self.values()):
             call.put(error)
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
 
     def _asked_under(self, envelope: Envelope) -> Call | None:
         action = envelope.message["action"]
@@ -167,7 +163,7 @@ class OpenCalls:
         if original is None:
             return None
         sender = envelope.message["from"]
-        candidates = (call for call in list(self._calls.values()) if call.responder == sender)
+        candidates = (call for call in list(self.values()) if call.responder == sender)
         return next((call for call in candidates if call.message_id == original), None)
 
 
@@ -183,7 +179,7 @@ def _opened(arrived: Envelope | RequestError) -> Envelope:
 
 def ends(envelope: Envelope) -> bool:
     """Whether no further answers follow this one."""
-    return envelope.kind is not Kind.PART
+    return envelope.kind is not PART
 
 
 def value_of(envelope: Envelope) -> Any:

@@ -18,7 +18,20 @@ from typing import Any, Final
 from agency.errors import Failure
 from agency.schema import Message
 
-__all__ = ["HOP_LIMIT", "Envelope", "Kind", "Receipt", "answer", "new_envelope_id"]
+__all__ = [
+    "ANSWER",
+    "CANCEL",
+    "HOP_LIMIT",
+    "PART",
+    "REQUEST",
+    "STREAM",
+    "TELL",
+    "Envelope",
+    "Kind",
+    "Receipt",
+    "answer",
+    "new_envelope_id",
+]
 
 HOP_LIMIT: Final = 10_000
 """How many messages may cause each other in a row before the last is dropped as a loop that nobody
@@ -44,6 +57,10 @@ class Kind(StrEnum):
     """Ends a request or a stream, well or with a failure."""
     CANCEL = "cancel"
     """The one who asked for a stream no longer wants it."""
+
+
+TELL, REQUEST, STREAM, PART, ANSWER, CANCEL = Kind
+# By names of their own: each message asks for its kind a dozen times, and `Kind.TELL` takes 0.05 µs.
 
 
 class Receipt:
@@ -76,7 +93,7 @@ class Envelope:
     """Unique in the world: the sender's incarnation, a dot, and a number that grows by one a
     message.
     """
-    kind: Kind = Kind.TELL
+    kind: Kind = TELL
     correlation_id: str | None = None
     """The `id` of the envelope that this one answers."""
     failure: Failure | None = None
@@ -99,12 +116,18 @@ class Envelope:
     @property
     def wants_answer(self) -> bool:
         """Whether somebody waits for an answer."""
-        return self.kind is Kind.REQUEST or self.kind is Kind.STREAM
+        return self.kind is REQUEST or self.kind is STREAM
 
     @property
     def senders(self) -> tuple[str, ...]:
         """Who led to this message, oldest first, its own sender last."""
-        return (*self.via, self.message["from"])[-_MOST_SENDERS:]
+        return (*self.via[1 - _MOST_SENDERS :], self.message["from"])
+
+    def follow(self, cause: Envelope) -> None:
+        """This message is sent because of that one."""
+        self.via = cause.senders
+        self.hops = cause.hops + 1
+        self.trace = cause.trace
 
     def expired(self) -> bool:
         """Whether the sender has stopped waiting."""
@@ -115,9 +138,8 @@ def new_envelope_id() -> Callable[[], str]:
     """Return a source of envelope ids for one incarnation of one agent: 128 random bits, then a
     running number.
     """
-    incarnation = os.urandom(16).hex()
-    numbers = itertools.count(1)
-    return lambda: f"{incarnation}.{next(numbers)}"
+    incarnation = f"{os.urandom(16).hex()}."
+    return map(incarnation.__add__, map(str, itertools.count(1))).__next__
 
 
 def answer(
@@ -128,7 +150,7 @@ def answer(
     value: Any = None,
     error: str | None = None,
     failure: Failure | None = None,
-    kind: Kind = Kind.ANSWER,
+    kind: Kind = ANSWER,
 ) -> Envelope:
     """The envelope that answers another: a `response` with the value, or an `error` if one is
     given.
@@ -139,17 +161,16 @@ def answer(
     original = envelope.message
     args: dict[str, Any] = {"data": value} if error is None else {"error": error}
     args["original_message_id"] = original.get("id")
-    return Envelope(
-        message={
+    answering = Envelope(
+        {
             "from": sender,
             "to": original["from"],
             "action": {"name": "response" if error is None else "error", "args": args},
         },
-        id=envelope_id,
-        kind=kind if envelope.wants_answer else Kind.TELL,
-        correlation_id=envelope.id,
-        failure=failure,
-        via=envelope.senders,
-        hops=envelope.hops + 1,
-        trace=envelope.trace,
+        envelope_id,
+        kind if envelope.wants_answer else TELL,
+        envelope.id,
+        failure,
     )
+    answering.follow(envelope)
+    return answering

@@ -16,7 +16,19 @@ from typing import Any, Protocol
 from agency.agent import Agent, handling
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
-from agency.envelope import HOP_LIMIT, Envelope, Kind, answer, new_envelope_id
+from agency.envelope import (
+    ANSWER,
+    CANCEL,
+    HOP_LIMIT,
+    PART,
+    REQUEST,
+    STREAM,
+    TELL,
+    Envelope,
+    Kind,
+    answer,
+    new_envelope_id,
+)
 from agency.errors import AgencyError, Failure, OutcomeUnknown, RequestError, RequestTimeout
 from agency.runners import runner_for
 from agency.schema import Message
@@ -75,18 +87,18 @@ class Resident:
         which they were sent.
         """
         kind = envelope.kind
-        if kind is not Kind.TELL or self._calls:
-            if kind is Kind.ANSWER or kind is Kind.PART or kind is Kind.TELL:
+        if kind is not TELL or self._calls:
+            if kind is ANSWER or kind is PART or kind is TELL:
                 if self._calls.offer(envelope):
                     return self._settle(envelope)
-                if kind is not Kind.TELL:
+                if kind is not TELL:
                     return self._late(envelope)
-            elif kind is Kind.CANCEL:
+            elif kind is CANCEL:
                 self._streams.discard(envelope.correlation_id or "")
                 return self._settle(envelope)
             elif envelope.chain.count(self.agent.id) >= self.agent._agency.concurrency:
                 return self._deadlocked(envelope)
-            elif kind is Kind.STREAM:
+            elif kind is STREAM:
                 self._streams.add(envelope.id)
         if self._gone:
             return self.lose(envelope)
@@ -166,10 +178,10 @@ class Resident:
     # For the agent
 
     def send(self, message: Message) -> None:
-        self._place.route(self._envelope(message, Kind.TELL, None))
+        self._place.route(self._envelope(message, TELL, None))
 
     def request(self, message: Message, timeout: float | None) -> Any:
-        envelope = self._envelope(message, Kind.REQUEST, timeout)
+        envelope = self._envelope(message, REQUEST, timeout)
         call = ThreadCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
         try:
@@ -179,7 +191,7 @@ class Resident:
             self._calls.close(envelope.id)
 
     async def arequest(self, message: Message, timeout: float | None) -> Any:
-        envelope = self._envelope(message, Kind.REQUEST, timeout)
+        envelope = self._envelope(message, REQUEST, timeout)
         call = AsyncCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
         try:
@@ -233,7 +245,7 @@ class Resident:
 
     def emit(self, part: Envelope) -> bool:
         """Send one part of a stream; False if nobody wants more."""
-        if self._gone or (part.kind is Kind.PART and part.correlation_id not in self._streams):
+        if self._gone or (part.kind is PART and part.correlation_id not in self._streams):
             return False
         self._say(part)
         return True
@@ -242,8 +254,10 @@ class Resident:
         """The turn is over: send its answer, then tell the transport."""
         if answered is not None:
             self._say(answered)
-        self._streams.discard(envelope.id)
-        self._settle(envelope)
+        if envelope.kind is STREAM:
+            self._streams.discard(envelope.id)
+        if envelope.receipt is not None:
+            envelope.receipt.settled()
 
     def lose(self, envelope: Envelope) -> None:
         """The message was not begun, and the agent has left."""
@@ -257,15 +271,13 @@ class Resident:
             envelope.deadline = time.monotonic() + timeout
         cause = handling.get()
         if cause is not None:
-            envelope.via = cause.envelope.senders
-            envelope.hops = cause.envelope.hops + 1
-            envelope.trace = cause.envelope.trace
+            envelope.follow(cause.envelope)
             if envelope.wants_answer and cause.is_here():
                 envelope.chain = (*cause.envelope.chain, cause.agent.id)
         return envelope
 
     def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
-        envelope = self._envelope(message, Kind.STREAM, None)
+        envelope = self._envelope(message, STREAM, None)
         self._calls.open(envelope.id, call)
         try:
             self._place.route(envelope)
@@ -286,7 +298,7 @@ class Resident:
             "to": producer,
             "action": {"name": "cancel", "args": {}},
         }
-        self._say(Envelope(message, self.new_id(), Kind.CANCEL, stream_id))
+        self._say(Envelope(message, self.new_id(), CANCEL, stream_id))
 
     def _say(self, envelope: Envelope) -> None:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
@@ -297,7 +309,7 @@ class Resident:
 
     def _late(self, envelope: Envelope) -> None:
         self._place.drop(envelope, Reason.LATE_ANSWER)
-        if envelope.kind is Kind.PART:
+        if envelope.kind is PART:
             self._cancel(envelope.message["from"], envelope.correlation_id)
 
     def _deadlocked(self, envelope: Envelope) -> None:

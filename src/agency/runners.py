@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 from agency.agent import Agent, Handling, handling
 from agency.envelope import Envelope
 from agency.threads import Crew
-from agency.turn import Ask, Call, Emit, Turn, turn
+from agency.turn import Ask, Call, Emit, Turn, straight, turn
 
 __all__ = ["Runner", "Work", "runner_for"]
 
@@ -161,13 +161,23 @@ class Runner:
     def _handle(self, item: _Item) -> None:
         """Drive one turn on this thread, from its beginning or from where it waited for permission."""
         work = self._work
+        agent = work.agent
         if isinstance(item, _Resumed):
-            progress, envelope, outcome = item.turn, item.envelope, item.permitted
-        else:
-            envelope = item
-            if not work.begin(envelope):
-                return
-            progress, outcome = turn(work.agent, envelope, work.new_id), None
+            self._drive_here(item.turn, item.envelope, item.permitted)
+        elif work.begin(item):
+            spec = agent._agency.actions.straight.get(item.message["action"]["name"])
+            if spec is None:
+                self._drive_here(turn(agent, item, work.new_id), item, None)
+            else:
+                token = handling.set(Handling(agent, item, threading.get_ident()))
+                try:
+                    answer = straight(agent, item, work.new_id, spec)
+                finally:
+                    handling.reset(token)
+                work.finish(item, answer)
+
+    def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | None) -> None:
+        work = self._work
         token = handling.set(Handling(work.agent, envelope, threading.get_ident()))
         answer = None
         try:

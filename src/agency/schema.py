@@ -49,6 +49,7 @@ MAX_DEPTH: Final = 64
 """How many lists and objects may stand inside each other in `args` and `meta`."""
 
 _MAX_ID_BYTES: Final = 255  # of an AMQP routing key, AMQP 0-9-1 section 4.2.5.3
+_MAX_NAME: Final = 255
 _INT_BOUND: Final = 2**63  # 64-bit signed, what JSON readers in other languages can hold
 _LARGEST_SURELY_FITTING_WEIGHT: Final = MAX_MESSAGE_BYTES // 8
 _VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
@@ -63,7 +64,7 @@ class Action(TypedDict, total=False):
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]  # pydantic's documented way to configure a TypedDict
 
-    name: Required[Annotated[str, Field(min_length=1, max_length=255)]]
+    name: Required[Annotated[str, Field(min_length=1, max_length=_MAX_NAME)]]
     args: dict[str, Any]
 
 
@@ -124,28 +125,20 @@ def freeze(message: object) -> Message:
     """
     if not isinstance(message, dict):
         raise TypeError(f"a message is a dict, not {type(message).__name__}")
-    try:
-        own = _MESSAGE.validate_python(message)
-    except ValidationError as error:
-        _refuse(error)
-    except (RecursionError, UnicodeEncodeError) as error:
-        raise InvalidMessage(f"message: {error}") from None
-    _check_address("to", own["to"])
-    if "from" in own:
-        _check_address("from", own["from"])
-        if own["from"] == BROADCAST:
-            raise InvalidMessage('from: "*" is not a sender')
+    own = _plain_frame(message) or _any_frame(message)
     action = own["action"]
-    _check_text("action.name", action["name"])
     weight = 64
-    if "id" in own:
-        weight += _check_text("id", own["id"])
     if "args" in action:
-        weight += _freeze_object(action["args"], ("action", "args"))
-    if "meta" in own:
-        weight += _freeze_object(own["meta"], ("meta",))
+        action["args"], more = _own(action["args"], "action", "args")
+        weight += more
+    if len(own) > 2:
+        if "id" in own:
+            weight += _own({"id": own["id"]})[1]
+        if "meta" in own:
+            own["meta"], more = _own(own["meta"], "meta")
+            weight += more
     if weight > _LARGEST_SURELY_FITTING_WEIGHT:
-        _check_size(own)
+        encode(own)
     return own
 
 
@@ -159,11 +152,13 @@ def freeze_value(value: Any, what: str) -> Any:
     Raises:
         InvalidMessage: cannot be JSON; the text begins with `what`.
     """
+    if value is None or (type(value) is str and value.isascii()):
+        return value  # as most are
     try:
-        return _own({what: value})
+        return _own({what: value})[0][what]
     except InvalidMessage:
         try:
-            return _own({what: pydantic_core.to_jsonable_python(value)})
+            return _own({what: pydantic_core.to_jsonable_python(value)})[0][what]
         except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
             raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
 
@@ -218,49 +213,109 @@ def decode(body: bytes) -> Message:
     return message
 
 
-def _own(holder: dict[str, Any]) -> Any:
-    """Freeze the only value of the dict, named by its key."""
-    (what,) = holder
-    _freeze_object(holder, ())
-    return holder[what]
-
-
-def _freeze_object(own: dict[str, Any], path: tuple[str, ...]) -> int:
-    """Check every value, replace containers by copies; returns an eighth of an upper bound of the
-    JSON's size.
+def _plain_frame(message: dict[Any, Any]) -> Message | None:
+    """What stands around the values in `args` and `meta`, as a new message, if it is in order at
+    first sight. None leaves it to `_any_frame`, which finds the same and takes 1.0 µs, not 0.3.
     """
-    weight = 0
-    for key, value in own.items():
-        kind = type(value)
-        if kind is str:
-            weight += len(value) if value.isascii() else _check_text((*path, key), value)
-        elif kind is int:
-            if not -_INT_BOUND <= value < _INT_BOUND:
-                _fail((*path, key), "integer outside 64 bits; send it as a string")
-        elif kind is float:
-            if value - value != 0.0:
-                _fail((*path, key), f"{value} is not a JSON value")
-        elif kind is dict or kind is list:
-            own[key], inner = _copy(value, (*path, key))
-            weight += inner
-        elif value is not None and kind is not bool:
-            _fail((*path, key), f"{kind.__name__} is not a JSON value")
-        weight += _VALUE_WEIGHT + (len(key) if key.isascii() else _check_text(path, key))
-    return weight
+    try:
+        to, action = message["to"], message["action"]
+        name = action["name"]
+        if not (
+            type(to) is type(name) is str
+            and type(action) is dict
+            and (to == BROADCAST or check_agent_id(to))
+            and 0 < len(name) <= _MAX_NAME
+            and name.isascii()
+        ):
+            return None
+        own: Message = {"to": to, "action": {"name": name}}
+        if type(args := action.get("args")) is dict:
+            own["action"]["args"] = args
+        if len(message) > 2:
+            if type(text := message.get("id")) is str:
+                own["id"] = text
+            if type(meta := message.get("meta")) is dict:
+                own["meta"] = meta
+            if type(sender := message.get("from")) is str:
+                own["from"] = check_agent_id(sender)
+    except (KeyError, TypeError, InvalidAgentId):
+        return None
+    return own if len(own) == len(message) and len(own["action"]) == len(action) else None
 
 
-def _copy(value: Any, path: tuple[str, ...]) -> tuple[Any, int]:
-    if len(path) > MAX_DEPTH:
-        _fail(path[:3], f"nested more than {MAX_DEPTH} deep, or contains itself")
-    if type(value) is dict:
-        own = value.copy()
+def _any_frame(message: dict[Any, Any]) -> Message:
+    """What stands around `args` and `meta`, as a new message, or what is wrong with it."""
+    try:
+        own = _MESSAGE.validate_python(message)
+    except ValidationError as error:
+        _refuse(error)
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise InvalidMessage(f"message: {error}") from None
+    _check_address("to", own["to"])
+    if "from" in own:
+        _check_address("from", own["from"])
+        if own["from"] == BROADCAST:
+            raise InvalidMessage('from: "*" is not a sender')
+    _own({"action.name": own["action"]["name"]})
+    return own
+
+
+class _Refused(Exception):
+    """Something inside a value that is no JSON value. Its path is put together on the way out."""
+
+    def __init__(self, reason: str, *path: str) -> None:
+        self.reason = reason
+        self.path = [*path]  # innermost first
+
+
+def _own(value: Any, *path: str) -> tuple[Any, int]:
+    """A copy of a container with only JSON values in it, and an eighth of an upper bound of its
+    size as JSON.
+
+    Raises:
+        InvalidMessage: it holds something else; the text begins with the path to that.
+    """
+    try:
+        return _copy(value, len(path))
+    except _Refused as refused:
+        whole = (*path, *reversed(refused.path))
+        shown = whole[: 3 if len(whole) > MAX_DEPTH else None]
+        raise InvalidMessage(f"{'.'.join(shown)}: {refused.reason}") from None
+
+
+def _copy(value: Any, depth: int) -> tuple[Any, int]:
+    if depth > MAX_DEPTH:
+        raise _Refused(f"nested more than {MAX_DEPTH} deep, or contains itself")
+    own = value.copy()
+    weight = _VALUE_WEIGHT * len(own)
+    if type(own) is dict:
         for key in own:
             if type(key) is not str:
-                _fail(path, f"object keys are strings, not {type(key).__name__}")
-        return own, _freeze_object(own, path)
-    numbered = {str(index): item for index, item in enumerate(value)}
-    weight = _freeze_object(numbered, path)
-    return list(numbered.values()), weight
+                raise _Refused(f"object keys are strings, not {type(key).__name__}")
+            weight += len(key) if key.isascii() else _bytes_of(key)
+        members = own.items()
+    else:
+        members = enumerate(own)
+    for key, item in members:
+        kind = type(item)
+        if kind is str:
+            weight += len(item) if item.isascii() else _bytes_of(item, str(key))
+        elif kind is int:
+            if not -_INT_BOUND <= item < _INT_BOUND:
+                raise _Refused("integer outside 64 bits; send it as a string", str(key))
+        elif kind is float:
+            if item - item != 0.0:
+                raise _Refused(f"{item} is not a JSON value", str(key))
+        elif kind is dict or kind is list:
+            try:
+                own[key], more = _copy(item, depth + 1)
+            except _Refused as refused:
+                refused.path.append(str(key))
+                raise
+            weight += more
+        elif item is not None and kind is not bool:
+            raise _Refused(f"{kind.__name__} is not a JSON value", str(key))
+    return own, weight
 
 
 def _duplicate(value: Any) -> Any:
@@ -281,15 +336,11 @@ def _check_address(field: str, value: str) -> None:
         raise InvalidMessage(f"{field}: {error}") from None
 
 
-def _check_text(path: str | tuple[str, ...], value: str) -> int:
+def _bytes_of(text: str, *path: str) -> int:
     try:
-        return len(value.encode())
+        return len(text.encode())
     except UnicodeEncodeError as error:
-        _fail(path if isinstance(path, tuple) else (path,), f"not valid Unicode: {error.reason}")
-
-
-def _check_size(own: Message) -> None:
-    encode(own)
+        raise _Refused(f"not valid Unicode: {error.reason}", *path) from None
 
 
 def _refuse(error: ValidationError) -> NoReturn:
@@ -297,10 +348,6 @@ def _refuse(error: ValidationError) -> NoReturn:
     steps = first["loc"][:-2] if first["loc"][-1:] == ("[key]",) else first["loc"]
     path = ".".join(str(step) for step in steps) or "message"
     raise InvalidMessage(f"{path}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
-
-
-def _fail(path: tuple[str, ...], reason: str) -> NoReturn:
-    raise InvalidMessage(f"{'.'.join(path) or 'message'}: {reason}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
