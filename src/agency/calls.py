@@ -134,10 +134,8 @@ class OpenCalls(dict[str, Call]):
         the seeds' messages cannot set a correlation id; its `response` or `error` is matched by
         `original_message_id`.
         """
-        if envelope.correlation_id is not None:
-            call = self.get(envelope.correlation_id)
-        else:
-            call = self._asked_under(envelope)
+        asked = envelope.correlation_id
+        call = self._asked_under(envelope) if asked is None else self.get(asked)
         if call is None or call.responder != envelope.message["from"]:
             return False
         call.put(envelope)

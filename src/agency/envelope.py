@@ -11,12 +11,12 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from agency.errors import Failure
-from agency.schema import Message
+from agency.schema import Message, duplicate
 
 __all__ = [
     "ANSWER",
@@ -112,6 +112,7 @@ class Envelope:
     """The transport may have delivered this message before."""
     receipt: Receipt | None = None
     """How to tell the transport what became of the message. Not sent."""
+    _senders: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def wants_answer(self) -> bool:
@@ -121,13 +122,32 @@ class Envelope:
     @property
     def senders(self) -> tuple[str, ...]:
         """Who led to this message, oldest first, its own sender last."""
-        return (*self.via[1 - _MOST_SENDERS :], self.message["from"])
+        if self._senders is None:  # one tuple for all that is sent because of this message
+            self._senders = (*self.via[1 - _MOST_SENDERS :], self.message["from"])
+        return self._senders
 
     def follow(self, cause: Envelope) -> None:
         """This message is sent because of that one."""
         self.via = cause.senders
         self.hops = cause.hops + 1
         self.trace = cause.trace
+
+    def twin(self) -> Envelope:
+        """The same with a message of its own, for another receiver."""
+        return Envelope(
+            duplicate(self.message),
+            self.id,
+            self.kind,
+            self.correlation_id,
+            self.failure,
+            self.chain,
+            self.via,
+            self.hops,
+            self.deadline,
+            self.trace,
+            self.redelivered,
+            self.receipt,
+        )
 
     def expired(self) -> bool:
         """Whether the sender has stopped waiting."""

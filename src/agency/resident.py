@@ -272,7 +272,7 @@ class Resident:
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if envelope.wants_answer and cause.is_here():
+            if kind is not TELL and cause.is_here():
                 envelope.chain = (*cause.envelope.chain, cause.agent.id)
         return envelope
 

@@ -50,11 +50,11 @@ MAX_DEPTH: Final = 64
 
 _MAX_ID_BYTES: Final = 255  # of an AMQP routing key, AMQP 0-9-1 section 4.2.5.3
 _MAX_NAME: Final = 255
+_DEPTH_OF_ARGS: Final = 2
+_DEPTH_OF_META: Final = 1
 _INT_BOUND: Final = 2**63  # 64-bit signed, what JSON readers in other languages can hold
 _LARGEST_SURELY_FITTING_WEIGHT: Final = MAX_MESSAGE_BYTES // 8
 _VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
-
-_CONTAINERS: Final = (dict, list)
 
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
 
@@ -123,23 +123,7 @@ def freeze(message: object) -> Message:
         InvalidMessage: anything else that is wrong; the text begins with the path of the field.
         MessageTooLarge: more than `MAX_MESSAGE_BYTES` as JSON.
     """
-    if not isinstance(message, dict):
-        raise TypeError(f"a message is a dict, not {type(message).__name__}")
-    own = _plain_frame(message) or _any_frame(message)
-    action = own["action"]
-    weight = 64
-    if "args" in action:
-        action["args"], more = _own(action["args"], "action", "args")
-        weight += more
-    if len(own) > 2:
-        if "id" in own:
-            weight += _own({"id": own["id"]})[1]
-        if "meta" in own:
-            own["meta"], more = _own(own["meta"], "meta")
-            weight += more
-    if weight > _LARGEST_SURELY_FITTING_WEIGHT:
-        encode(own)
-    return own
+    return _plain(message) or _thorough(message)
 
 
 def freeze_value(value: Any, what: str) -> Any:
@@ -165,11 +149,7 @@ def freeze_value(value: Any, what: str) -> Any:
 
 def duplicate(message: Message) -> Message:
     """A deep copy of a message that is known to be valid."""
-    copy = cast("Message", dict(message))
-    copy["action"] = _duplicate(message["action"])
-    if "meta" in message:
-        copy["meta"] = _duplicate(message["meta"])
-    return copy
+    return cast("Message", _duplicate(message))
 
 
 def encode(message: Message) -> bytes:
@@ -213,38 +193,42 @@ def decode(body: bytes) -> Message:
     return message
 
 
-def _plain_frame(message: dict[Any, Any]) -> Message | None:
-    """What stands around the values in `args` and `meta`, as a new message, if it is in order at
-    first sight. None leaves it to `_any_frame`, which finds the same and takes 1.0 µs, not 0.3.
-    """
+def _plain(message: Any) -> Message | None:
+    """What `_thorough` would return, if the message is in order at first sight: 0.7 µs, not 1.7."""
+    if type(message) is not dict:
+        return None
     try:
         to, action = message["to"], message["action"]
+        if type(to) is not str or type(action) is not dict:
+            return None
+        if to != BROADCAST:
+            check_agent_id(to)
         name = action["name"]
-        if not (
-            type(to) is type(name) is str
-            and type(action) is dict
-            and (to == BROADCAST or check_agent_id(to))
-            and 0 < len(name) <= _MAX_NAME
-            and name.isascii()
-        ):
+        if type(name) is not str or not (0 < len(name) <= _MAX_NAME and name.isascii()):
             return None
         own: Message = {"to": to, "action": {"name": name}}
+        weight = 64
         if type(args := action.get("args")) is dict:
-            own["action"]["args"] = args
+            own["action"]["args"], weight = _copy(args, _DEPTH_OF_ARGS)
         if len(message) > 2:
-            if type(text := message.get("id")) is str:
+            if type(text := message.get("id")) is str and text.isascii():
                 own["id"] = text
-            if type(meta := message.get("meta")) is dict:
-                own["meta"] = meta
+                weight += len(text)
             if type(sender := message.get("from")) is str:
                 own["from"] = check_agent_id(sender)
-    except (KeyError, TypeError, InvalidAgentId):
+            if type(meta := message.get("meta")) is dict:
+                own["meta"], more = _copy(meta, _DEPTH_OF_META)
+                weight += more
+    except (KeyError, InvalidAgentId, _Refused):
         return None
-    return own if len(own) == len(message) and len(own["action"]) == len(action) else None
+    complete = len(own) == len(message) and len(own["action"]) == len(action)
+    return own if complete and weight <= _LARGEST_SURELY_FITTING_WEIGHT else None
 
 
-def _any_frame(message: dict[Any, Any]) -> Message:
-    """What stands around `args` and `meta`, as a new message, or what is wrong with it."""
+def _thorough(message: object) -> Message:
+    """The message as a copy, or what is wrong with it and where."""
+    if not isinstance(message, dict):
+        raise TypeError(f"a message is a dict, not {type(message).__name__}")
     try:
         own = _MESSAGE.validate_python(message)
     except ValidationError as error:
@@ -256,7 +240,18 @@ def _any_frame(message: dict[Any, Any]) -> Message:
         _check_address("from", own["from"])
         if own["from"] == BROADCAST:
             raise InvalidMessage('from: "*" is not a sender')
-    _own({"action.name": own["action"]["name"]})
+    action = own["action"]
+    weight = _own({"action.name": action["name"]})[1]
+    if "id" in own:
+        weight += _own({"id": own["id"]})[1]
+    if "args" in action:
+        action["args"], more = _own(action["args"], "action", "args")
+        weight += more
+    if "meta" in own:
+        own["meta"], more = _own(own["meta"], "meta")
+        weight += more
+    if weight > _LARGEST_SURELY_FITTING_WEIGHT:
+        encode(own)
     return own
 
 
@@ -287,16 +282,14 @@ def _copy(value: Any, depth: int) -> tuple[Any, int]:
     if depth > MAX_DEPTH:
         raise _Refused(f"nested more than {MAX_DEPTH} deep, or contains itself")
     own = value.copy()
+    is_object = type(own) is dict
     weight = _VALUE_WEIGHT * len(own)
-    if type(own) is dict:
+    if is_object:
         for key in own:
             if type(key) is not str:
                 raise _Refused(f"object keys are strings, not {type(key).__name__}")
             weight += len(key) if key.isascii() else _bytes_of(key)
-        members = own.items()
-    else:
-        members = enumerate(own)
-    for key, item in members:
+    for key, item in own.items() if is_object else enumerate(own):
         kind = type(item)
         if kind is str:
             weight += len(item) if item.isascii() else _bytes_of(item, str(key))
@@ -319,12 +312,12 @@ def _copy(value: Any, depth: int) -> tuple[Any, int]:
 
 
 def _duplicate(value: Any) -> Any:
-    if type(value) is dict:
-        return {
-            key: _duplicate(item) if type(item) in _CONTAINERS else item
-            for key, item in value.items()
-        }
-    return [_duplicate(item) if type(item) in _CONTAINERS else item for item in value]
+    own = value.copy()
+    for key, item in own.items() if type(own) is dict else enumerate(own):
+        kind = type(item)
+        if kind is dict or kind is list:
+            own[key] = _duplicate(item)
+    return own
 
 
 def _check_address(field: str, value: str) -> None:

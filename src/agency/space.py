@@ -14,7 +14,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -25,7 +24,7 @@ from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
 from agency.guest import Guest
 from agency.resident import Resident
-from agency.schema import BROADCAST, check_agent_id, duplicate
+from agency.schema import BROADCAST, check_agent_id
 from agency.threads import Crew, Latch
 from agency.turn import describe
 
@@ -265,8 +264,9 @@ class Space(ABC):
         """Deliver a broadcast to every resident that wants it, each its own copy."""
         sender = envelope.message["from"]
         for resident in list(self._residents.values()):
-            if resident.agent.id != sender or resident.agent._agency.receive_own_broadcasts:
-                resident.deliver(replace(envelope, message=duplicate(envelope.message)))
+            receiver = resident.agent._agency
+            if receiver.id != sender or receiver.receive_own_broadcasts:
+                resident.deliver(envelope.twin())
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""

@@ -138,7 +138,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
 def straight(
     agent: Agent, envelope: Envelope, new_id: Callable[[], str], spec: ActionSpec
 ) -> Envelope | None:
-    """The turn of `agent` with an action that `ActionTable.straight` names: calls it, on this thread,
+    """The turn of `agent` with an action that `ActionTable.straight` has: calls it, on this thread,
     and returns the answer. Never raises into its runner.
 
     Most messages are such: by `turn` they would take 1 µs more, a third of all that they cost.
@@ -171,9 +171,7 @@ def _stream(
             value = freeze_value((yield Call(advance, quick=is_async)), "the value produced")
             if envelope.kind is REQUEST:
                 values.append(value)
-            elif not (
-                yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=PART))
-            ):
+            elif not (yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=PART))):
                 break
     except (StopIteration, StopAsyncIteration):
         return values
@@ -196,9 +194,10 @@ def _result(
     if not envelope.wants_answer and (value is None or spec.name in _NEVER_ANSWERED):
         return None
     try:
-        return answer(envelope, new_id(), agent.id, value=freeze_value(value, spec.value_name))
+        own = freeze_value(value, spec.value_name)
     except InvalidMessage as error:
         return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
+    return answer(envelope, new_id(), agent.id, value=own)
 
 
 def _not_permitted(

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import enum
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,16 @@ def test_what_is_frozen_shares_no_container_with_the_original(original: dict[str
 @given(almost_messages | messages)
 def test_senders_and_wires_agree_on_what_a_message_is(candidate: dict[str, Any]) -> None:
     assert accepted(freeze, candidate) == accepted(decode, json.dumps(candidate).encode())
+
+
+@given(almost_messages | messages)
+def test_the_short_way_and_the_thorough_one_agree_on_what_a_message_is(
+    candidate: dict[str, Any],
+) -> None:
+    unusual = OrderedDict(candidate)  # equal, and never plain at first sight
+    assert accepted(freeze, candidate) == accepted(freeze, unusual)
+    if accepted(freeze, candidate):
+        assert as_text(freeze(candidate)) == as_text(freeze(unusual))
 
 
 @given(json_values)

@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 
 from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action
+from agency.actions import ActionTable
 from agency.envelope import Envelope, Kind
 from agency.errors import AgentNotFound, Failure
 from agency.schema import Message
-from agency.turn import Ask, Call, Emit, describe, turn
+from agency.turn import Ask, Call, Emit, describe, straight, turn
 
 WAITING = [Kind.REQUEST, Kind.STREAM]
 ALL_WAYS = [Kind.TELL, *WAITING]
@@ -103,6 +104,15 @@ class Outcome:
         return self.answer.failure
 
 
+def asked(
+    name: str, args: dict[str, Any] | None = None, *, to: str = "table", kind: Kind = Kind.TELL
+) -> Envelope:
+    message: dict[str, Any] = {"id": "one", "from": "me", "to": to, "action": {"name": name}}
+    if args is not None:
+        message["action"]["args"] = args
+    return Envelope(cast("Message", message), "asked", kind, hops=3, trace="trace")
+
+
 def drive(
     agent: Agent,
     name: str,
@@ -114,11 +124,8 @@ def drive(
     wanted: int = 1000,
 ) -> Outcome:
     """Play the runner: do each step as it comes, and send back what became of it."""
-    message: dict[str, Any] = {"id": "one", "from": "me", "to": to, "action": {"name": name}}
-    if args is not None:
-        message["action"]["args"] = args
     numbers = itertools.count(1)
-    envelope = Envelope(cast("Message", message), "asked", kind, hops=3, trace="trace")
+    envelope = asked(name, args, to=to, kind=kind)
     steps = turn(agent, envelope, lambda: f"answer {next(numbers)}")
     outcome = Outcome()
     try:
@@ -361,6 +368,36 @@ def test_a_generator_that_raises_is_answered_after_its_values() -> None:
     outcome = drive(Table("table"), "count_and_fail", kind=Kind.STREAM)
     assert len(outcome.emitted) == 1
     assert outcome.action["args"]["error"] == "ValueError: out of numbers"
+
+
+@pytest.mark.parametrize("kind", ALL_WAYS)
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("work", None),
+        ("work", {"value": [1]}),
+        ("work", {"vlaue": 1}),
+        ("fail", {}),
+        ("forbid", {}),
+        ("leave", {}),
+        ("unsendable", {}),
+        ("response", {"data": 1}),
+        ("error", {"error": 5}),
+    ],
+)
+def test_the_straight_way_ends_as_the_turn_does(
+    name: str, args: dict[str, Any] | None, kind: Kind
+) -> None:
+    agent = Table("table")
+    spec = ActionTable.of(Table).straight[name]
+    straightly = straight(agent, asked(name, args, kind=kind), lambda: "answer 1", spec)
+    assert straightly == drive(agent, name, args, kind=kind).answer
+
+
+def test_there_is_no_straight_way_past_permission_callbacks_loops_and_streams() -> None:
+    for name in ("denied", "requested", "later", "count"):
+        assert name not in ActionTable.of(Table).straight
+    assert not ActionTable.of(Watched).straight
 
 
 class Unspeakable(Exception):
