@@ -12,7 +12,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
-from socket import socket
+from functools import lru_cache
+from socket import SO_SNDBUF, SOL_SOCKET, socket, socketpair
 from typing import Any, Final
 
 import pydantic_core
@@ -20,9 +21,22 @@ import pydantic_core
 from agency.envelope import Envelope, Kind
 from agency.errors import Failure
 
-__all__ = ["Frame", "FrameReader", "frame", "message_frame", "read_envelope", "split"]
+__all__ = [
+    "Frame",
+    "FrameReader",
+    "connection",
+    "frame",
+    "frames_in",
+    "message_frame",
+    "read_envelope",
+    "split",
+    "take_frame",
+    "taken_up_to",
+]
 
 _LENGTH: Final = struct.Struct("!I")
+_SEND_BUFFER: Final = 4 * 1024 * 1024
+_POSITION: Final = struct.Struct("!Q")
 _BUFFER: Final = 64 * 1024  # a larger one is mapped anew by the allocator for every read
 
 
@@ -58,12 +72,32 @@ class Frame(IntEnum):
     """From the hub: a worker's process has ended. `to` is its number; the payload names the agents
     it had.
     """
+    TAKE = 12
+    """From any process to the hub: read its outbox up to here. The payload is the position."""
+
+
+def connection() -> tuple[socket, socket]:
+    """Two connected sockets for frames, with room for a large one if the system allows it: then it
+    is written at once, and not in five parts with somebody to be woken for each.
+    """
+    ends = socketpair()
+    for end in ends:
+        end.setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER)
+    return ends
 
 
 def frame(kind: Frame, to: bytes = b"", sender: bytes = b"", payload: bytes = b"") -> bytes:
     """One frame, ready to be written."""
-    head = bytes((kind, len(to))) + to + bytes((len(sender),)) + sender
+    return _framed(b"%c%c%b%c%b" % (kind, len(to), to, len(sender), sender), payload)
+
+
+def _framed(head: bytes, payload: bytes) -> bytes:
     return _LENGTH.pack(len(head) + len(payload)) + head + payload
+
+
+@lru_cache(maxsize=1024)  # 1 µs, of 3 for the whole frame of a message
+def _message_head(kind: Frame, to: str, sender: str) -> bytes:
+    return frame(kind, to.encode(), sender.encode())[_LENGTH.size :]
 
 
 def split(data: bytes) -> tuple[int, bytes, bytes, int]:
@@ -73,9 +107,18 @@ def split(data: bytes) -> tuple[int, bytes, bytes, int]:
     return data[4], data[6:after_to], data[after_to + 1 : payload], payload
 
 
-def message_frame(
-    envelope: Envelope, kind: Frame = Frame.MESSAGE, to: bytes | None = None
-) -> bytes:
+def take_frame(position: int) -> bytes:
+    """Tells the hub to read the outbox up to a position."""
+    return _TAKE + _POSITION.pack(position)
+
+
+def taken_up_to(data: bytes) -> int:
+    """The position in a frame made by `take_frame`."""
+    position: int = _POSITION.unpack_from(data, len(_TAKE))[0]
+    return position
+
+
+def message_frame(envelope: Envelope, kind: Frame = Frame.MESSAGE, to: str | None = None) -> bytes:
     """The frame that carries an envelope to the receiver of its message, unless `to` says
     otherwise.
     """
@@ -94,9 +137,7 @@ def message_frame(
             message,
         )
     )
-    return frame(
-        kind, message["to"].encode() if to is None else to, message["from"].encode(), payload
-    )
+    return _framed(_message_head(kind, to or message["to"], message["from"]), payload)
 
 
 def read_envelope(data: bytes, payload: int) -> Envelope:
@@ -123,7 +164,17 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
     )
 
 
+_TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]
 _KINDS: Final = {str(kind): kind for kind in Kind}
+
+
+def frames_in(data: bytes) -> Iterator[bytes]:
+    """The frames that the data, some whole ones, consists of."""
+    start, end = 0, len(data)
+    while start < end:
+        stop = start + _LENGTH.size + _LENGTH.unpack_from(data, start)[0]
+        yield data[start:stop]
+        start = stop
 
 
 class FrameReader:

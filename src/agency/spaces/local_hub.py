@@ -21,15 +21,10 @@ from mmap import mmap
 from typing import Final, cast
 
 from agency.deadletters import Reason
-from agency.spaces.local_frames import Frame, FrameReader, frame, split
+from agency.spaces.local_frames import Frame, FrameReader, frame, frames_in, split, taken_up_to
+from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, Inlet, progress_in
 
-__all__ = ["ANNOUNCEMENT", "SETTLED", "STARTED", "WORDS_PER_SLOT", "progress_of", "run_hub"]
-
-WORDS_PER_SLOT: Final = 2
-STARTED: Final = 0
-"""Word of an agent's slot: the number of the last message that it started."""
-SETTLED: Final = 1
-"""Word of an agent's slot: every message up to this number is settled."""
+__all__ = ["ANNOUNCEMENT", "run_hub"]
 
 ANNOUNCEMENT: Final = 16
 """Bytes in which the nursery tells the number of a new worker, padded with blanks."""
@@ -37,27 +32,20 @@ ANNOUNCEMENT: Final = 16
 _BROADCAST: Final = b"*"
 
 
-def progress_of(memory: mmap) -> memoryview:
-    """The memory that a worker shares with the hub, as 64-bit words.
-
-    The worker writes how far each of its agents has come, at the price of a store; the hub reads
-    it, also after the worker's death. Aligned words of the machine's own size are written in one
-    piece.
-    """
-    return memoryview(memory).cast("Q")
-
-
 class _Peer:
     """One process at the other end of a socket."""
 
-    __slots__ = ("members", "number", "out", "progress", "reader", "socket", "watched")
+    __slots__ = ("inlet", "members", "number", "out", "progress", "reader", "socket", "watched")
 
-    def __init__(self, end: socket.socket, number: int, progress: memoryview | None) -> None:
+    def __init__(self, end: socket.socket, number: int, memory: int) -> None:
         end.setblocking(False)
         self.socket = end
         self.number = number
         """Of the worker; 0 is the application."""
-        self.progress = progress
+        shared = mmap(memory, 0)
+        os.close(memory)
+        self.inlet = Inlet(shared)
+        self.progress = progress_in(shared)
         self.reader = FrameReader()
         self.out: list[bytes | memoryview] = []
         """What is to be written, in order."""
@@ -69,26 +57,27 @@ class _Peer:
 class _Member:
     """One agent, wherever it lives."""
 
-    __slots__ = ("held", "peer", "sent", "slot", "wants_own")
+    __slots__ = ("held", "peer", "sent", "settled_word", "started_word", "wants_own")
 
     def __init__(self, peer: _Peer, slot: int) -> None:
         self.peer = peer
-        self.slot = slot
+        self.started_word = WORDS_PER_SLOT * slot + STARTED
+        self.settled_word = WORDS_PER_SLOT * slot + SETTLED
         self.sent = 0
-        """How many messages it was sent."""
-        self.held: deque[tuple[int, bytes]] = deque()
-        """Those that it has not settled, by number."""
+        """How many messages it was sent; the number of the last one."""
+        self.held: deque[bytes] = deque()
+        """Those that it has not settled, up to the last one."""
         self.wants_own = True
 
 
 class _Hub:
-    def __init__(self, application: socket.socket, nursery: socket.socket) -> None:
+    def __init__(self, application: socket.socket, memory: int, nursery: socket.socket) -> None:
         self._selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._workers: dict[int, _Peer] = {}
         self._members: dict[bytes, _Member] = {}
         self._touched: set[_Peer] = set()
-        self._application = _Peer(application, 0, None)
+        self._application = _Peer(application, 0, memory)
         self._selector.register(application, selectors.EVENT_READ, self._application)
         self._selector.register(nursery, selectors.EVENT_READ, None)
 
@@ -117,7 +106,11 @@ class _Hub:
         except BlockingIOError:
             return True
         for data in peer.reader.frames():
-            self._take(peer, data)
+            if data[4] == Frame.TAKE:
+                for each in frames_in(peer.inlet.take(taken_up_to(data))):
+                    self._take(peer, each)
+            else:
+                self._take(peer, data)
         return going_on
 
     def _send(self, peer: _Peer, data: bytes) -> None:
@@ -146,7 +139,7 @@ class _Hub:
         kind, to, sender, payload = split(data)
         if kind != Frame.MESSAGE:
             self._obey(source, data)
-        elif source is not self._application and self._peer_of(sender) is not source:
+        elif source is not self._application and sender not in source.members:
             return  # nobody speaks for an agent of another process
         elif to == _BROADCAST:
             self._broadcast(source, sender, data, payload)
@@ -161,12 +154,12 @@ class _Hub:
         peer = member.peer
         peer.out.append(data)
         self._touched.add(peer)
-        if peer.progress is not None:
-            member.sent += 1
+        if peer is not self._application:
             held = member.held
-            held.append((member.sent, data))
-            settled = peer.progress[WORDS_PER_SLOT * member.slot + SETTLED]
-            while held and held[0][0] <= settled:
+            held.append(data)
+            member.sent += 1
+            settled = peer.progress[member.settled_word]
+            while member.sent - len(held) < settled:
                 held.popleft()
 
     def _broadcast(self, source: _Peer, sender: bytes, data: bytes, payload: int) -> None:
@@ -184,10 +177,6 @@ class _Hub:
         self._send(
             self._application, frame(Frame.DEAD_LETTER, reason.encode(), b"", data[payload:])
         )
-
-    def _peer_of(self, agent_id: bytes) -> _Peer | None:
-        member = self._members.get(agent_id)
-        return None if member is None else member.peer
 
     # Members and workers
 
@@ -248,17 +237,17 @@ class _Hub:
         if not number:
             return False
         end, memory = handles
-        progress = progress_of(mmap(memory, 0))
-        os.close(memory)
-        worker = _Peer(socket.socket(fileno=end), int(number), progress)
+        worker = _Peer(socket.socket(fileno=end), int(number), memory)
         self._workers[worker.number] = worker
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         return True
 
     def _bury(self, worker: _Peer) -> None:
         """A worker's process has ended: what its agents had not settled is lost, each message in
-        its own way.
+        its own way. What they had sent still goes its way.
         """
+        for data in frames_in(worker.inlet.take_all()):
+            self._take(worker, data)
         self._selector.unregister(worker.socket)
         worker.socket.close()
         self._workers.pop(worker.number, None)
@@ -268,23 +257,23 @@ class _Hub:
         self._send(
             self._application, frame(Frame.WORKER_GONE, str(worker.number).encode(), b"", gone)
         )
-        progress = cast("memoryview", worker.progress)
+        progress = worker.progress
         for agent_id, member in worker.members.items():
             self._members.pop(agent_id, None)
-            started = progress[WORDS_PER_SLOT * member.slot + STARTED]
-            settled = progress[WORDS_PER_SLOT * member.slot + SETTLED]
-            for number, data in member.held:
+            started, settled = progress[member.started_word], progress[member.settled_word]
+            for number, data in enumerate(member.held, member.sent - len(member.held) + 1):
                 if number > settled:
                     reason = Reason.AGENT_DIED if number <= started else Reason.AGENT_REMOVED
                     self._lose(reason, data, split(data)[3])
 
 
-def run_hub(application: socket.socket, nursery: socket.socket) -> None:
+def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> None:
     """The hub's life, from fork to end.
 
     Args:
         application: to the application.
+        memory: shared with the application, an open file.
         nursery: from the nursery, which sends a worker's number with its socket and shared memory.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
-    _Hub(application, nursery).run()
+    _Hub(application, memory, nursery).run()

@@ -28,12 +28,11 @@ from importlib import import_module
 from mmap import mmap
 from typing import Any, Final
 
-from agency.spaces.local_hub import ANNOUNCEMENT, progress_of, run_hub
+from agency.spaces.local_frames import connection
+from agency.spaces.local_hub import ANNOUNCEMENT, run_hub
+from agency.spaces.local_memory import new_memory
 
 __all__ = ["Nursery", "main"]
-
-SLOTS: Final = 65536
-"""Agents that one worker can ever have had. Their shared memory is taken only as they come."""
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PATIENCE: Final = 5.0  # seconds for processes that were told to end
@@ -44,13 +43,16 @@ class Nursery:
 
     Attributes:
         hub: the application's end of the socket to the hub.
+        memory: what the application shares with the hub.
     """
 
     def __init__(self, grace: float) -> None:
         self._control, their_control = socket.socketpair()
-        self.hub, their_hub = socket.socketpair()
+        self.hub, their_hub = connection()
         self._lock = threading.Lock()
-        ends = (their_control.fileno(), their_hub.fileno())
+        memory = new_memory()
+        self.memory = mmap(memory, 0)
+        ends = (their_control.fileno(), their_hub.fileno(), memory)
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from agency.spaces.local_nursery import main; main{(os.getpid(), *ends)!r}"
@@ -61,6 +63,7 @@ class Nursery:
                 pass_fds=ends,
                 stdin=subprocess.DEVNULL,
             )
+        os.close(memory)
         self._replies = self._control.makefile("r", encoding="utf-8")
         setting = {"argv": sys.argv, "grace": grace, "main": _main_module()}
         self._ask({"setting": setting, "modules": _standard_modules()})
@@ -79,8 +82,11 @@ class Nursery:
             self._ask({"kill": process_id})
 
     def close(self) -> None:
-        """End the nursery, the hub, and all workers that are left; wait until they are gone."""
+        """End the nursery, the hub, and all workers that are left; wait until they are gone. After
+        the link is closed.
+        """
         self.hub.close()
+        self.memory.close()
         self._replies.close()
         self._control.close()
         try:
@@ -130,16 +136,18 @@ def _standard_modules() -> list[str]:
 # In the nursery's own process
 
 
-def main(application: int, control_end: int, hub_end: int) -> None:
+def main(application: int, control_end: int, hub_end: int, memory: int) -> None:
     """The nursery's life; in the processes that it forks, theirs."""
     # What a process is to become is returned, not called, so that it does not run on top of the
     # nursery's stack.
-    become = _nurse(application, socket.socket(fileno=control_end), socket.socket(fileno=hub_end))
+    become = _nurse(
+        application, socket.socket(fileno=control_end), socket.socket(fileno=hub_end), memory
+    )
     become()
 
 
 def _nurse(
-    application: int, control: socket.socket, to_application: socket.socket
+    application: int, control: socket.socket, to_application: socket.socket, memory: int
 ) -> Callable[[], None]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
     requests = _requests(application, control)
@@ -163,10 +171,11 @@ def _nurse(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.close()
         to_hub.close()
-        return lambda: run_hub(to_application, from_nursery)
+        return lambda: run_hub(to_application, memory, from_nursery)
     children.add(hub)
     from_nursery.close()
     to_application.close()
+    os.close(memory)
     _reply(control, {"value": None})
 
     for request in requests:
@@ -176,7 +185,7 @@ def _nurse(
                 os.kill(request["kill"], signal.SIGKILL)
         else:
             try:
-                worker_end, progress, value = _bear(to_hub, request["worker"])
+                worker_end, shared, value = _bear(to_hub, request["worker"])
             except OSError as error:
                 _reply(control, {"error": f"no worker process can be started: {error}"})
                 continue
@@ -184,7 +193,7 @@ def _nurse(
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
                 to_hub.close()
-                return lambda: run_worker(worker_end, progress, setting)
+                return lambda: run_worker(worker_end, shared, setting)
             children.add(value)
             worker_end.close()
         _reply(control, {"value": value})
@@ -228,13 +237,12 @@ def _reply(control: socket.socket, reply: dict[str, Any]) -> None:
         control.sendall(json.dumps(reply).encode() + b"\n")
 
 
-def _bear(to_hub: socket.socket, number: int) -> tuple[socket.socket, memoryview, int]:
+def _bear(to_hub: socket.socket, number: int) -> tuple[socket.socket, mmap, int]:
     """Fork a worker; returns its socket and memory, and its process id, or 0 in the worker."""
-    worker_end, hub_end = socket.socketpair()
-    memory = os.memfd_create("agency-progress") if hasattr(os, "memfd_create") else _unnamed_file()
+    worker_end, hub_end = connection()
+    memory = new_memory()
     try:
-        os.ftruncate(memory, SLOTS * 16)
-        progress = progress_of(mmap(memory, 0))
+        shared = mmap(memory, 0)
         socket.send_fds(
             to_hub, [str(number).encode().ljust(ANNOUNCEMENT)], [hub_end.fileno(), memory]
         )
@@ -244,14 +252,7 @@ def _bear(to_hub: socket.socket, number: int) -> tuple[socket.socket, memoryview
         hub_end.close()
     if process_id == 0:
         _die_with_parent()
-    return worker_end, progress, process_id
-
-
-def _unnamed_file() -> int:
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    return worker_end, shared, process_id
 
 
 def _die_with_parent() -> None:

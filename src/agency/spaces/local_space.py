@@ -25,9 +25,10 @@ from agency.errors import AgentIdInUse, NotAccepted, OutcomeUnknown, StartFailed
 from agency.resident import Resident
 from agency.schema import BROADCAST
 from agency.space import AgentFactory, Space
-from agency.spaces.local_frames import Frame, frame, message_frame, read_envelope, split
-from agency.spaces.local_link import Link
-from agency.spaces.local_nursery import SLOTS, Nursery
+from agency.spaces.local_frames import Frame, frame, read_envelope, split
+from agency.spaces.local_link import Link, Relay
+from agency.spaces.local_memory import SLOTS
+from agency.spaces.local_nursery import Nursery
 
 __all__ = ["LocalSpace"]
 
@@ -75,6 +76,7 @@ class LocalSpace(Space):
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers is at least 1, or None for one each, not {max_workers}")
         super().__init__(grace=grace)
+        self._crew = self._relay = Relay(f"agency-{type(self).__name__}")
         self._max_workers = max_workers
         self._start_timeout = start_timeout
         self._office = threading.RLock()  # guards what follows
@@ -93,11 +95,11 @@ class LocalSpace(Space):
         if to == BROADCAST:
             self._broadcast_here(envelope)
             if link is not None:
-                link.send(message_frame(envelope))
+                link.post(envelope)
         elif self._deliver_here(envelope):
             return
         elif link is not None and to in self._elsewhere:
-            link.send(message_frame(envelope))
+            link.post(envelope)
         else:
             self.drop(envelope, Reason.NO_SUCH_AGENT)
 
@@ -204,7 +206,9 @@ class LocalSpace(Space):
             nursery = Nursery(self._grace)
         except OSError as error:
             raise StartFailed(f"no process can be started: {error}") from error
-        link = Link(nursery.hub, self._take, self._lose_everyone_elsewhere)
+        link = Link(
+            nursery.hub, nursery.memory, self._relay, self._take, self._lose_everyone_elsewhere
+        )
         for agent_id in self._residents:
             link.send(frame(Frame.CONNECT, agent_id.encode()))
         self._nursery, self._link = nursery, link
@@ -293,7 +297,7 @@ class LocalSpace(Space):
             self,
         )
         with self._office:
-            self._link = None
+            link, self._link = self._link, None
             lost = set(self._elsewhere)
             numbers = list(self._workers)
         for resident in list(self._residents.values()):
@@ -302,6 +306,8 @@ class LocalSpace(Space):
             )
         for number in numbers:
             self._bury(number)
+        if link is not None:
+            link.close()
 
     def _shut_down(self) -> None:
         with self._office:

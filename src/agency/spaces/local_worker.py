@@ -8,6 +8,7 @@ worker ends at once.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import pickle
@@ -20,10 +21,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from mmap import PAGESIZE, mmap
+from mmap import mmap
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from agency import lifetime
 from agency.agent import Agent
@@ -41,8 +42,8 @@ from agency.spaces.local_frames import (
     read_envelope,
     split,
 )
-from agency.spaces.local_hub import SETTLED, STARTED, WORDS_PER_SLOT, progress_of
-from agency.spaces.local_link import Link
+from agency.spaces.local_link import Link, Relay
+from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, new_memory, progress_in
 from agency.turn import describe
 
 __all__ = ["Setting", "rehearse", "run_worker"]
@@ -63,37 +64,44 @@ class Setting:
     """
 
 
+_ANSWERS: Final = frozenset({Kind.ANSWER, Kind.TELL})
+"""Kinds of envelope that, if they answer another, are the last thing before that one is settled."""
+
+
 class _Progress:
     """How far one agent has come with the messages that it was sent, kept where the hub can read
     it.
     """
 
-    __slots__ = ("_ahead", "_lock", "_settled", "_word", "_words")
+    __slots__ = ("_ahead", "_lock", "_settled", "_words")
 
     def __init__(self, words: memoryview, slot: int) -> None:
-        self._words = words
-        self._word = slot * WORDS_PER_SLOT
+        self._words = words[slot * WORDS_PER_SLOT : (slot + 1) * WORDS_PER_SLOT]
         self._lock = threading.Lock()
         self._settled = 0  # every message up to this number is settled; guarded by _lock
         self._ahead: set[int] = set()  # settled ones beyond; guarded by _lock
 
     def started(self, number: int) -> None:
         with self._lock:
-            self._words[self._word + STARTED] = max(self._words[self._word + STARTED], number)
+            self._words[STARTED] = max(self._words[STARTED], number)
 
     def settled(self, number: int) -> None:
         with self._lock:
-            self._ahead.add(number)
-            while self._settled + 1 in self._ahead:
+            if number != self._settled + 1:
+                self._ahead.add(number)
+                return
+            self._settled = number
+            while self._ahead and self._settled + 1 in self._ahead:
                 self._settled += 1
                 self._ahead.discard(self._settled)
-            self._words[self._word + SETTLED] = self._settled
+            self._words[SETTLED] = self._settled
 
 
 class _Receipt(Receipt):
-    __slots__ = ("_number", "_progress")
+    __slots__ = ("_number", "_progress", "_space")
 
-    def __init__(self, progress: _Progress, number: int) -> None:
+    def __init__(self, space: _WorkerSpace, progress: _Progress, number: int) -> None:
+        self._space = space
         self._progress = progress
         self._number = number
 
@@ -102,6 +110,7 @@ class _Receipt(Receipt):
 
     def settled(self) -> None:
         self._progress.settled(self._number)
+        self._space.flush_answers()
 
 
 class _Door:
@@ -122,19 +131,35 @@ class _Door:
 class _WorkerSpace(Space):
     """The space as the agents in a worker see it: everything goes through the hub."""
 
-    def __init__(self, end: socket.socket, words: memoryview, grace: float) -> None:
+    def __init__(self, end: socket.socket, memory: mmap, grace: float) -> None:
         super().__init__(grace=grace)
-        self._words = words
+        self._crew = relay = Relay("agency-worker")
+        self._words = progress_in(memory)
         self._doors: dict[str, _Door] = {}
         self._doors_lock = threading.Lock()
+        self._arrived = 0
+        """How many messages have come, for all agents."""
+        self._settled = itertools.count(1)
         self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         """For the main thread; None ends it."""
-        self.link = Link(end, self._take, _end_at_once)
+        self.link = Link(end, memory, relay, self._take, _end_at_once)
 
     # The transport
 
     def route(self, envelope: Envelope) -> None:
-        self.link.send(message_frame(envelope))
+        if envelope.correlation_id is not None and envelope.kind in _ANSWERS:
+            self.link.send_later(message_frame(envelope))  # `flush_answers` is called next
+        else:
+            self.link.post(envelope)
+
+    def flush_answers(self) -> None:
+        """A message is settled, and its answer, if any, on its way. Let the hub know of it at once if
+        that was the last message, else with the answers to the next ones.
+        """
+        if next(self._settled) == self._arrived:
+            self.link.flush()
+        else:
+            self.link.flush_soon()
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """The application counts and answers for all processes."""
@@ -142,7 +167,7 @@ class _WorkerSpace(Space):
         if envelope.receipt is not None:
             envelope.receipt.settled()
         try:
-            self.link.send(message_frame(envelope, Frame.DEAD_LETTER, reason.encode()))
+            self.link.send(message_frame(envelope, Frame.DEAD_LETTER, reason))
         except NotAccepted:
             self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
 
@@ -184,8 +209,9 @@ class _WorkerSpace(Space):
         with self._doors_lock:
             door = self._doors.get(agent_id)
             if door is not None:
+                self._arrived += 1
                 door.arrived += 1
-                envelope.receipt = _Receipt(door.progress, door.arrived)
+                envelope.receipt = _Receipt(self, door.progress, door.arrived)
                 if door.resident is None:
                     door.waiting.append(envelope)
                     return
@@ -193,6 +219,9 @@ class _WorkerSpace(Space):
             self.drop(envelope, Reason.AGENT_REMOVED)
         else:
             door.resident.deliver(envelope)
+
+    def _shut_down(self) -> None:
+        self.link.stop_reading()  # what is sent until the process ends still goes its way
 
     # The main thread
 
@@ -227,18 +256,18 @@ def _unpickle(agent_id: str, pickled: bytes) -> Any:
         ) from error
 
 
-def run_worker(end: socket.socket, words: memoryview, setting: Setting) -> None:
+def run_worker(end: socket.socket, memory: mmap, setting: Setting) -> None:
     """The worker's life, from fork to end; called in the main thread.
 
     Args:
         end: to the hub.
-        words: shared with the hub, see `agency.spaces.local_hub.progress_of`.
+        memory: shared with the hub, see `agency.spaces.local_memory`.
         setting: of the application.
     """
     signal.signal(signal.SIGINT, _leave_to_application)
     sys.argv[:] = setting.argv
     _Definitions(setting.main).announce()
-    space = _WorkerSpace(end, words, setting.grace)
+    space = _WorkerSpace(end, memory, setting.grace)
     space.link.start()
     while (task := space.tasks.get()) is not None:
         try:
@@ -257,18 +286,20 @@ def rehearse() -> None:
     """
     lifetime.leave_to_parent()
     end, stage = socket.socketpair()
-    space = _WorkerSpace(end, progress_of(mmap(-1, PAGESIZE)), grace=10.0)
+    memory = new_memory()
+    space = _WorkerSpace(end, mmap(memory, 0), grace=10.0)
+    os.close(memory)
     space.link.start()
     with stage:
         stage.sendall(frame(Frame.ADD, b"extra", b"0/0", pickle.dumps((Agent, (), {}))))
-        build = space.tasks.get()
-        assert build is not None
-        build()
+        if (build := space.tasks.get()) is not None:
+            build()
         question: Message = {"from": "stage", "to": "extra", "action": {"name": "help"}}
         stage.sendall(message_frame(Envelope(question, "1", Kind.REQUEST)))
         heard = FrameReader()
-        while not any(split(data)[0] == Frame.MESSAGE for data in heard.frames()):
-            heard.fill(stage)
+        for _ in ("that it was added", "its answer"):
+            while not any(heard.frames()):
+                heard.fill(stage)
         space.destroy()
         space.link.close()
 

@@ -1,0 +1,129 @@
+"""The memory that a process of a LocalSpace shares with the hub.
+
+    from the start      the outbox: two words, then a ring of bytes
+    from `_PROGRESS`    a worker's progress: two words for each agent that it ever had
+
+Both are written at the price of a store, and the hub reads them also after the death of the process.
+Each word has one writer. Aligned words of the machine's own size are written in one piece.
+"""
+
+from __future__ import annotations
+
+import os
+from mmap import mmap
+from typing import Final
+
+__all__ = [
+    "SETTLED",
+    "SLOTS",
+    "STARTED",
+    "WORDS_PER_SLOT",
+    "Inlet",
+    "Outbox",
+    "new_memory",
+    "progress_in",
+]
+
+SLOTS: Final = 65536
+"""Agents that one worker can ever have had. Their memory is taken only as they come."""
+
+WORDS_PER_SLOT: Final = 2
+STARTED: Final = 0
+"""Word of an agent's slot: the number of the last message that it started."""
+SETTLED: Final = 1
+"""Word of an agent's slot: every message up to this number is settled."""
+
+_WRITTEN: Final = 0
+"""Word of the outbox: up to where the process has written, in bytes from the beginning of time."""
+_TAKEN: Final = 1
+"""Word of the outbox: up to where the hub has read."""
+_RING: Final = 64
+_RING_SIZE: Final = 256 * 1024
+_PROGRESS: Final = 512 * 1024
+_SIZE: Final = _PROGRESS + 8 * WORDS_PER_SLOT * SLOTS
+
+
+def new_memory() -> int:
+    """Memory to be shared, all zero, as an open file. It is taken from the machine as it is used."""
+    memory = os.memfd_create("agency") if hasattr(os, "memfd_create") else _unnamed_file()
+    os.ftruncate(memory, _SIZE)
+    return memory
+
+
+def progress_in(memory: mmap) -> memoryview:
+    """The words in which a worker notes how far its agents have come."""
+    return memoryview(memory)[_PROGRESS:].cast("Q")
+
+
+class Outbox:
+    """The end at which a process puts in what it sends. What is in survives the process.
+
+    Not thread-safe.
+    """
+
+    __slots__ = ("_ring", "_words", "written")
+
+    def __init__(self, memory: mmap) -> None:
+        self._words = _view(memory, 0, _RING).cast("Q")
+        self._ring = _view(memory, _RING, _RING_SIZE)
+        self.written = 0
+        """How many bytes were ever put in."""
+
+    def put(self, data: bytes) -> bool:
+        """Put one frame in, whole or not at all. False if there is no room for it."""
+        written = self.written + len(data)
+        if written - self._words[_TAKEN] > _RING_SIZE:
+            return False
+        begin = self.written % _RING_SIZE
+        end = begin + len(data)
+        if end <= _RING_SIZE:
+            self._ring[begin:end] = data
+        else:
+            cut = _RING_SIZE - begin
+            self._ring[begin:] = data[:cut]
+            self._ring[: end - _RING_SIZE] = data[cut:]
+        self.written = self._words[_WRITTEN] = written
+        return True
+
+    def close(self) -> None:
+        """Let go of the memory. Idempotent."""
+        self._words.release()
+        self._ring.release()
+
+
+class Inlet:
+    """The hub's end of another process's outbox."""
+
+    __slots__ = ("_ring", "_taken", "_words")
+
+    def __init__(self, memory: mmap) -> None:
+        self._words = _view(memory, 0, _RING).cast("Q")
+        self._ring = _view(memory, _RING, _RING_SIZE)
+        self._taken = 0
+
+    def take(self, up_to: int) -> bytes:
+        """The frames up to there that were not taken yet."""
+        begin, end = self._taken % _RING_SIZE, up_to % _RING_SIZE
+        if self._taken == up_to:
+            return b""
+        self._taken = up_to
+        data = self._ring[begin:end] if begin < end else self._ring[begin:]
+        whole = bytes(data) if begin < end else b"".join((data, self._ring[:end]))
+        self._words[_TAKEN] = up_to
+        return whole
+
+    def take_all(self) -> bytes:
+        """All frames that are in: for the end, when the process can put in no more."""
+        return self.take(self._words[_WRITTEN])
+
+
+def _view(memory: mmap, begin: int, size: int) -> memoryview:
+    with memoryview(memory) as whole:
+        return whole[begin : begin + size]
+
+
+def _unnamed_file() -> int:
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
