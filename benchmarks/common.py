@@ -24,13 +24,16 @@ Figures = dict[str, float]
 CONTENT: Final = "x" * 92
 """The text that a small message carries; with it the message is about 170 bytes as JSON."""
 
-MEGABYTE: Final = "x" * 1_000_000
-
 OUTSTANDING: Final = 100
 RECEIVERS: Final = 10
 
 TIME_LIMIT: Final = 300.0
 """Seconds after which a run ends itself, whatever it is doing."""
+
+
+def megabyte() -> str:
+    """The text that a large message carries. Not a constant: each of our workers imports this module."""
+    return "x" * 1_000_000
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -22,12 +22,12 @@ import pika
 
 from benchmarks.common import (
     CONTENT,
-    MEGABYTE,
     OUTSTANDING,
     RECEIVERS,
     Figures,
     end_in_time,
     main,
+    megabyte,
     p50_and_p99,
     rate,
 )
@@ -210,7 +210,7 @@ def measure(work: str, quick: bool) -> Figures:
         ours.recv()
         if not floods:
             window = OUTSTANDING if work == "outstanding" else 1
-            data = body(MEGABYTE if work == "large" else CONTENT)
+            data = body(megabyte() if work == "large" else CONTENT)
             seconds, took = drive_answers(space, count, window, data)
             return rate(len(seconds), 0, took) if window > 1 else p50_and_p99(seconds)
         key, exchange = (f"{space}/*", "amq.direct") if receivers > 1 else (f"{space}/0", "")

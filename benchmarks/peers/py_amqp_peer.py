@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import amqp
 
-from benchmarks.common import CONTENT, MEGABYTE, Figures, end_in_time, main, p50_and_p99
+from benchmarks.common import CONTENT, Figures, end_in_time, main, megabyte, p50_and_p99
 
 COUNT = {"round_trip": 1_000, "large": 100}
 LIMIT = 60.0  # seconds to wait for the next frame
@@ -107,7 +107,7 @@ def drive(space: str, count: int, data: bytes) -> list[float]:
 
 def measure(work: str, quick: bool) -> Figures:
     space = f"benchmark-{os.urandom(6).hex()}"
-    args = {"content": CONTENT if work == "round_trip" else MEGABYTE}
+    args = {"content": CONTENT if work == "round_trip" else megabyte()}
     told = {"from": "driver", "to": "echo", "action": {"name": "echo", "args": args}}
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -11,11 +11,11 @@ import pykka
 
 from benchmarks.common import (
     CONTENT,
-    MEGABYTE,
     OUTSTANDING,
     RECEIVERS,
     Figures,
     main,
+    megabyte,
     milliseconds_since,
     p50_and_p99,
     proportional_kib,
@@ -110,7 +110,7 @@ def measure(work: str, quick: bool) -> Figures:
         driver = Driver.start()
         call: tuple[Any, ...]
         if work in {"round_trip", "large"}:
-            content = CONTENT if work == "round_trip" else MEGABYTE
+            content = CONTENT if work == "round_trip" else megabyte()
             call = (round_trips, (Echo.start(), count, content))
         elif work == "outstanding":
             call = (many_outstanding, (Echo.start(), count))

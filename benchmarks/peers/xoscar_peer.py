@@ -15,12 +15,12 @@ import xoscar
 
 from benchmarks.common import (
     CONTENT,
-    MEGABYTE,
     OUTSTANDING,
     RECEIVERS,
     Figures,
     family,
     main,
+    megabyte,
     milliseconds_since,
     p50_and_p99,
     proportional_kib,
@@ -122,7 +122,7 @@ async def measure(work: str, quick: bool) -> Figures:
         elif kind is Sink:
             figures = await driver.flood(others, count)
         else:
-            content = CONTENT if work == "round_trip" else MEGABYTE
+            content = CONTENT if work == "round_trip" else megabyte()
             figures = await driver.round_trips(others[0], count, content)
         return figures
 

@@ -37,6 +37,7 @@ __all__ = [
 _LENGTH: Final = struct.Struct("!I")
 _SEND_BUFFER: Final = 4 * 1024 * 1024
 _POSITION: Final = struct.Struct("!Q")
+_FIRST_BUFFER: Final = 4 * 1024  # most agents never need more, and there are two for each
 _BUFFER: Final = 64 * 1024  # a larger one is mapped anew by the allocator for every read
 
 
@@ -183,7 +184,7 @@ class FrameReader:
     __slots__ = ("_buffer", "_end", "_start")
 
     def __init__(self) -> None:
-        self._buffer = bytearray(_BUFFER)
+        self._buffer = bytearray(_FIRST_BUFFER)
         self._start = 0
         self._end = 0
 

@@ -35,6 +35,7 @@ from agency.spaces.local_memory import new_memory
 __all__ = ["Nursery", "main"]
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_M_ARENA_MAX: Final = -8  # mallopt(3), of glibc
 _PATIENCE: Final = 5.0  # seconds for processes that were told to end
 
 
@@ -154,6 +155,7 @@ def _nurse(
     first = next(requests, None)
     if first is None:
         return lambda: None
+    _share_heaps()
     _furnish(first["modules"])
     # Imported here to be there, ready, in every worker; the application's handle needs none of it.
     from agency.spaces.local_worker import Setting, rehearse, run_worker
@@ -198,6 +200,18 @@ def _nurse(
             worker_end.close()
         _reply(control, {"value": value})
     return lambda: _end(children)
+
+
+def _share_heaps() -> None:
+    """Let the threads of a process take memory from two heaps in all, not from one each.
+
+    What one thread has freed another can use then: a message of 1 MB does not pay for fresh pages
+    at every turn, which cost more than all else about it (5.3 ms of CPU a round trip, 2.3 now).
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 2)
 
 
 def _furnish(modules: list[str]) -> None:

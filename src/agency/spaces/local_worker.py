@@ -291,17 +291,21 @@ def rehearse() -> None:
     os.close(memory)
     space.link.start()
     with stage:
+        heard = FrameReader()
         stage.sendall(frame(Frame.ADD, b"extra", b"0/0", pickle.dumps((Agent, (), {}))))
         if (build := space.tasks.get()) is not None:
             build()
+            _wait_for_frame(heard, stage)
         question: Message = {"from": "stage", "to": "extra", "action": {"name": "help"}}
         stage.sendall(message_frame(Envelope(question, "1", Kind.REQUEST)))
-        heard = FrameReader()
-        for _ in ("that it was added", "its answer"):
-            while not any(heard.frames()):
-                heard.fill(stage)
+        _wait_for_frame(heard, stage)
         space.destroy()
         space.link.close()
+
+
+def _wait_for_frame(heard: FrameReader, stage: socket.socket) -> None:
+    while not any(heard.frames()):
+        heard.fill(stage)
 
 
 def _leave_to_application(*_: object) -> None:
