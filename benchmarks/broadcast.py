@@ -11,7 +11,7 @@ from benchmarks.agents import Driver, Sink
 from benchmarks.common import CONTENT, RECEIVERS, Figures, main
 from benchmarks.houses import SPACES, house
 
-COUNT = {"native": 20_000, "local": 5_000, "amqp": 1_000}
+COUNT = {"native": 20_000, "local": 5_000, "amqp": 3_000}
 
 
 def measure(kind: str, quick: bool) -> Figures:

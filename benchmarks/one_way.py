@@ -8,7 +8,7 @@ from benchmarks.agents import Driver, Sink
 from benchmarks.common import CONTENT, Figures, main
 from benchmarks.houses import SPACES, house
 
-COUNT = {"native": 100_000, "local": 50_000, "amqp": 3_000}
+COUNT = {"native": 100_000, "local": 50_000, "amqp": 30_000}
 
 
 def measure(kind: str, quick: bool) -> Figures:

@@ -15,7 +15,7 @@ from benchmarks.agents import PATIENCE, AsyncDriver, Echo, Replier
 from benchmarks.common import CONTENT, OUTSTANDING, Figures, main, rate
 from benchmarks.houses import SPACES, House, house
 
-COUNT = {"native": 20_000, "local": 20_000, "amqp": 3_000}
+COUNT = {"native": 20_000, "local": 20_000, "amqp": 10_000}
 MOST_BY_SENDING = 100 * OUTSTANDING
 
 

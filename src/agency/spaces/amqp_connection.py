@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from agency.errors import MissingExtra
+from agency.spaces.amqp_frames import FRAME_END, FRAME_OVERHEAD, FRAME_START, Reader
 from agency.spaces.amqp_options import AMQPOptions
 
 try:
@@ -27,6 +28,7 @@ try:
     import pika.exceptions
     import pika.frame
     from pika.adapters.select_connection import IOLoop, SelectConnection
+    from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport as PlainTransport
 except ImportError as error:
     raise MissingExtra(
         "AMQPSpace needs the AMQP client pika: pip install 'agency-space[amqp]'"
@@ -46,8 +48,6 @@ _LONGEST_DELAY: Final = 10.0
 _STEADY: Final = 1.0  # seconds that a connection must have lasted to count as a good one
 _LONGEST_HANDSHAKE: Final = 10.0  # seconds for TCP, TLS and AMQP until open
 
-_FRAME_START: Final = 7  # bytes before a frame's content, AMQP 0-9-1 section 4.2.3
-
 _CLOSED_BY_SERVER: Final = re.compile(r"ConnectionClosedByBroker: \((\d+)\) .(.*).", re.DOTALL)
 """How pika words a refusal during the handshake: code and quoted text."""
 
@@ -61,28 +61,21 @@ def backoff(attempt: int) -> float:
     return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt, 16)))  # noqa: S311
 
 
-class _BatchingConnection(SelectConnection):  # type: ignore[misc]  # pika has no types
-    """Sends all that is written inside `batch` in one piece; pika alone makes a system call a
-    frame.
+class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
+    """pika's connection, with a shorter way for what goes over it all the time.
+
+    The frames that a channel's reader takes never become pika's objects. What is written goes to
+    the socket at once, and in one piece within `batch`; pika alone waits for the next turn of its
+    loop, with four system calls, and makes one more a frame. Over TLS, reading and writing the
+    socket is pika's.
     """
 
-    _batch: list[bytes] | None = None
+    _frame_buffer: bytes
 
-    def _read_frame(self) -> Any:
-        """Decode the next frame; properties that pika cannot decode (a time after the year 9999, say)
-        count as absent.
-
-        Otherwise one such message would end the connection each time it is delivered.
-        """
-        try:
-            return super()._read_frame()
-        except Exception:
-            kind, channel, size = struct.unpack_from(">BHL", self._frame_buffer)
-            end = _FRAME_START + size
-            if kind != pika.spec.FRAME_HEADER or self._frame_buffer[end] != pika.spec.FRAME_END:
-                raise
-            _, _, body_size = struct.unpack_from(">HHQ", self._frame_buffer, _FRAME_START)
-            return end + 1, pika.frame.Header(channel, body_size, pika.BasicProperties())
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.readers: dict[int, Reader] = {}
+        self._batch: list[bytes] | None = None
+        super().__init__(*args, **kwargs)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -92,13 +85,63 @@ class _BatchingConnection(SelectConnection):  # type: ignore[misc]  # pika has n
         finally:
             data, self._batch = b"".join(self._batch), None
             if data and self._transport is not None:
-                super()._adapter_emit_data(data)
+                self._adapter_emit_data(data)
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        if self._batch is None:
-            super()._adapter_emit_data(data)
-        else:
+        if self._batch is not None:
             self._batch.append(data)
+        elif rest := data[self._sent_at_once(data) :]:
+            super()._adapter_emit_data(rest)
+
+    def _sent_at_once(self, data: bytes) -> int:
+        """How many bytes the socket has taken, if it is ours to write and nothing waits."""
+        transport = self._transport
+        if not self.is_open or type(transport) is not PlainTransport or transport._tx_buffers:
+            return 0
+        try:
+            return int(transport._sock.send(data))
+        except OSError:  # full, or lost, which pika finds out by itself
+            return 0
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        data, at = self._frame_buffer + data_in, 0
+        try:
+            while self.is_open and len(data) - at >= FRAME_OVERHEAD:
+                kind, channel, size = FRAME_START.unpack_from(data, at)
+                begin, end = at, at + size + FRAME_OVERHEAD
+                if end > len(data):
+                    break
+                at = end
+                payload = data[begin + FRAME_START.size : end - 1]
+                reader = self.readers.get(channel)
+                if reader is None or not reader.take(kind, payload):
+                    self._process_frame(_decoded(data[begin:end]))
+        finally:
+            self._frame_buffer = data[at:]
+            self.bytes_received += at  # its growth is the server's sign of life
+        if not self.is_open and self._frame_buffer:
+            super()._on_data_available(b"")  # greetings and farewells
+
+    def _on_channel_cleanup(self, channel: Any) -> None:
+        self.readers.pop(channel.channel_number, None)
+        super()._on_channel_cleanup(channel)
+
+
+def _decoded(frame: bytes) -> Any:
+    """A frame as pika's object; properties that pika cannot decode (a time after the year 9999, say)
+    count as absent.
+
+    Otherwise one such message would end the connection each time it is delivered.
+    """
+    try:
+        _, decoded = pika.frame.decode_frame(frame)
+    except Exception:
+        kind, channel, _ = FRAME_START.unpack_from(frame)
+        if kind != pika.spec.FRAME_HEADER or frame[-1:] != FRAME_END:
+            raise
+        _, _, body_size = struct.unpack_from(">HHQ", frame, FRAME_START.size)
+        return pika.frame.Header(channel, body_size, pika.BasicProperties())
+    return decoded
 
 
 class Connection:
@@ -139,7 +182,7 @@ class Connection:
         self._address = addresses[0]
         self._attempts = 0
         self._opened_at = 0.0
-        self._wire: _BatchingConnection | None = None
+        self._wire: _Wire | None = None
         self._timer: object | None = None
         self._on_stopped: Callable[[], None] | None = None
 
@@ -161,7 +204,7 @@ class Connection:
             ssl_options=self._ssl_context and pika.SSLOptions(self._ssl_context, host),
             client_properties={"product": "agency", "connection_name": f"agency {self._purpose}"},
         )
-        self._wire = _BatchingConnection(
+        self._wire = _Wire(
             parameters,
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
@@ -173,6 +216,21 @@ class Connection:
         """Open a channel; `on_open` gets pika's object. Only while `is_open`."""
         if self._wire is not None:
             self._wire.channel(on_open_callback=on_open)
+
+    def read(self, channel: Any, reader: Reader) -> None:
+        """Have the reader take what is its own of this channel's frames, until the channel closes."""
+        if self._wire is not None:
+            self._wire.readers[channel.channel_number] = reader
+
+    def write(self, frames: bytes) -> None:
+        """Send whole frames. Only while `is_open`."""
+        if self._wire is not None:
+            self._wire._adapter_emit_data(frames)
+
+    @property
+    def frame_max(self) -> int:
+        """The size of the largest frame that may be sent now, its overhead included."""
+        return int(self._wire.params.frame_max) if self._wire is not None else 0
 
     def on_blocked(self, blocked: Callable[[], None], unblocked: Callable[[], None]) -> None:
         """Have this connection tell when the server takes no publishes (an alarm), and when it does
@@ -205,19 +263,23 @@ class Connection:
             return
         if wire.is_open:
             wire.close()
-            self._loop.call_later(grace, lambda: self._drop(wire))
         elif wire._transport is not None:
             self._drop(wire)  # in the handshake, where pika 1.4.4 fails over its own close()
         elif not wire.is_closing and not wire.is_closed:
             wire.close()  # before the socket is connected
-        self._loop.call_later(grace + 1.0, on_stopped)  # whatever pika does
+
+        def drop() -> None:
+            self._drop(wire)
+            self._loop.call_later(1.0, on_stopped)  # whatever pika does
+
+        self._loop.call_later(grace, drop)
 
     def drop(self) -> None:
         """Drop the socket, as after an unexpected error; a new connection is made."""
         if self._wire is not None and self.is_open:
             self._drop(self._wire)
 
-    def _drop(self, wire: _BatchingConnection) -> None:
+    def _drop(self, wire: _Wire) -> None:
         if wire is self._wire and not wire.is_closed:
             # pika's own way to end a connection whose heartbeats stopped; it has no public name
             wire._terminate_stream(pika.exceptions.StreamLostError("dropped by this side"))

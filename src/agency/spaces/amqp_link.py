@@ -226,11 +226,13 @@ class Link:
         Raises:
             NotAccepted: too many earlier messages are still unconfirmed.
             SpaceClosed: the link is closed.
-            ValueError: the routing key has more than 255 bytes.
+            ValueError: the routing key has more than 255 bytes, or the properties cannot be written.
         """
         _check_routing_key(routing_key)
         self._check_process()
-        publication = self._publisher.outbox.put(routing_key, body, properties.for_wire(), timeout)
+        publication = self._publisher.outbox.put(
+            routing_key, body, properties.encoded(), properties.message_id, timeout
+        )
         self._wake()
         return publication
 

@@ -17,17 +17,19 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 import pika.exceptions
 
 from agency.errors import AgencyError, AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
+from agency.spaces import amqp_frames
 from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
-from agency.spaces.amqp_properties import Delivery, Properties
+from agency.spaces.amqp_properties import Delivery
 from agency.spaces.amqp_publisher import Publisher
 from agency.spaces.amqp_topology import (
     BROADCAST_KEY,
@@ -74,10 +76,14 @@ class Members:
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Take these out of their mailboxes, in one piece; those of earlier channels are ignored."""
-        with self.connection.batch():
-            for delivery in deliveries:
-                if (member := self.by_id.get(delivery.agent_id)) is not None:
-                    member.acknowledge(delivery)
+        tags: dict[str, list[int]] = {}
+        for delivery in deliveries:
+            member = self.by_id.get(delivery.agent_id)
+            if member is not None and delivery.generation == member.generation:
+                tags.setdefault(delivery.agent_id, []).append(delivery.tag)
+        frames = b"".join(self.by_id[agent_id].acknowledged(tags[agent_id]) for agent_id in tags)
+        if frames:
+            self.connection.write(frames)
 
     def stop(self) -> None:
         """Fence every member; the leases end with the connection."""
@@ -110,8 +116,9 @@ class Members:
 class Member:
     """One agent id that this process holds, or wants to hold. All of it runs on the I/O thread.
 
-    Every channel is a *generation*: what belongs to an earlier one (its deliveries, their
-    acknowledgements, its closing) is ignored.
+    Attributes:
+        generation: Which channel of its life it is at: what belongs to an earlier one (its deliveries, their
+            acknowledgements, its closing) is ignored.
     """
 
     def __init__(
@@ -131,7 +138,7 @@ class Member:
         self._lease = members.topology.lease(agent_id)
         self._mailbox = members.topology.mailbox(agent_id)
         self._express = members.topology.express(agent_id)
-        self._generation = 0
+        self.generation = 0
         self._channel: Any = None
         self._held = False
         self._told_held = False
@@ -139,9 +146,7 @@ class Member:
         self._ended = False
         self._failures = 0
         self._probed_at = float("-inf")
-        self._unacknowledged: set[int] = (
-            set()
-        )  # tags; a second acknowledgement would end the channel
+        self._unacknowledged: dict[int, None] = {}  # tags, ascending; a second ack ends the channel
         self._lease_consumer = ""
         self._mail_consumer = ""
         self._express_consumer = ""
@@ -155,10 +160,10 @@ class Member:
         self._clear_timer()
         if self._ended or not self._members.connection.is_open:
             return
-        self._generation += 1
+        self.generation += 1
         self._reasserting = False
         try:
-            self._members.connection.channel(partial(self._opened, self._generation))
+            self._members.connection.channel(partial(self._opened, self.generation))
         except pika.exceptions.NoFreeChannels:
             self._fail(BrokerRefused("the server allows no more channels on this connection"))
 
@@ -176,17 +181,28 @@ class Member:
         self._mail_wanted = False
         consumer, self._mail_consumer = self._mail_consumer, ""
         if consumer and self._is_open():
+            self._deliveries.consumers.discard(
+                consumer.encode()
+            )  # pika gives back what still comes
             self._channel.basic_cancel(consumer, callback=lambda _frame: done())
         else:
             done()
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Take one delivery out of the mailbox."""
-        if delivery.generation != self._generation or not self._is_open():
-            return
-        if delivery.tag in self._unacknowledged:
-            self._unacknowledged.remove(delivery.tag)
-            self._channel.basic_ack(delivery.tag)
+    def acknowledged(self, tags: Iterable[int]) -> bytes:
+        """The frames that take these deliveries out of the mailbox: one for all those before the
+        first that is still open, one each for others.
+        """
+        done = self._unacknowledged.keys() & tags
+        if not done or not self._is_open():
+            return b""
+        number = self._channel.channel_number
+        in_order = list(takewhile(done.__contains__, self._unacknowledged))
+        for tag in done:
+            del self._unacknowledged[tag]
+        frames = [amqp_frames.acknowledge(number, in_order[-1], multiple=True)] if in_order else []
+        done.difference_update(in_order)
+        frames += [amqp_frames.acknowledge(number, tag) for tag in sorted(done)]
+        return b"".join(frames)
 
     def release(self, *, delete_mailbox: bool, done: Callable[[], None]) -> None:
         """Give the id back: delete the mailbox if asked, then the lease, then call `done`.
@@ -217,13 +233,13 @@ class Member:
         """Make sure that the lease is still ours."""
         if self._held and self._is_open() and not self._reasserting:
             self._reasserting = True
-            self._declare_lease(partial(self._reasserted, self._generation))
+            self._declare_lease(partial(self._reasserted, self.generation))
 
     def fence(self) -> None:
         """Stop consuming at once: what was delivered but not acknowledged belongs to whoever holds
         the id next.
         """
-        self._generation += 1
+        self.generation += 1
         channel, self._channel = self._channel, None
         self._held = False
         self._unacknowledged.clear()
@@ -244,12 +260,14 @@ class Member:
         self.fence()
 
     def _opened(self, generation: int, channel: Any) -> None:
-        if generation != self._generation:
+        if generation != self.generation:
             channel.close()
             return
         self._channel = channel
         channel.add_on_close_callback(partial(self._closed, generation))
         channel.add_on_cancel_callback(partial(self._cancelled, generation))
+        self._deliveries = amqp_frames.Deliveries(self.agent_id, generation, self._delivered)
+        self._members.connection.read(channel, self._deliveries)
         self._declare_lease(partial(self._leased, generation))
 
     def _declare_lease(self, callback: Callable[[Any], None]) -> None:
@@ -258,7 +276,7 @@ class Member:
         )
 
     def _leased(self, generation: int, _frame: Any) -> None:
-        if generation != self._generation:
+        if generation != self.generation:
             return
         topology, channel = self._members.topology, self._channel
         self._members.publisher.forget_probe(self._lease)
@@ -280,7 +298,7 @@ class Member:
             )
 
     def _bound(self, generation: int, _frame: Any) -> None:
-        if generation != self._generation or not self._held:
+        if generation != self.generation or not self._held:
             return
         self._failures = 0
         if not self._claimed.done():
@@ -292,30 +310,22 @@ class Member:
     def _start_consumers(self) -> None:
         if self._on_delivery is None or not self._is_open():
             return
-        deliver = partial(self._delivered, self._generation)
         with self._members.connection.batch():
             if not self._express_consumer:
-                self._channel.basic_qos(prefetch_count=0)  # no limit
-                self._express_consumer = self._channel.basic_consume(self._express, deliver)
+                self._express_consumer = self._consume(self._express, prefetch=0)  # no limit
             if self._mail_wanted and not self._mail_consumer:
-                self._channel.basic_qos(prefetch_count=self._prefetch)
-                self._mail_consumer = self._channel.basic_consume(self._mailbox, deliver)
+                self._mail_consumer = self._consume(self._mailbox, prefetch=self._prefetch)
 
-    def _delivered(
-        self, generation: int, _channel: Any, method: Any, properties: Any, body: bytes
-    ) -> None:
-        if generation != self._generation or self._on_delivery is None:
+    def _consume(self, queue: str, prefetch: int) -> str:
+        self._channel.basic_qos(prefetch_count=prefetch)
+        consumer = str(self._channel.basic_consume(queue, _read_by_hand))
+        self._deliveries.consumers.add(consumer.encode())
+        return consumer
+
+    def _delivered(self, delivery: Delivery) -> None:
+        if delivery.generation != self.generation or self._on_delivery is None:
             return  # it stays in its queue: the channel that it came through is being closed
-        delivery = Delivery(
-            self.agent_id,
-            method.routing_key,
-            body,
-            Properties.from_wire(properties),
-            method.redelivered,
-            generation,
-            method.delivery_tag,
-        )
-        self._unacknowledged.add(delivery.tag)
+        self._unacknowledged[delivery.tag] = None
         try:
             self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # it would end the connection, and come again
@@ -327,11 +337,11 @@ class Member:
 
     def _reasserted(self, generation: int, frame: Any) -> None:
         self._reasserting = False
-        if generation == self._generation and frame.method.consumer_count == 0:
+        if generation == self.generation and frame.method.consumer_count == 0:
             self._lose("its lease had vanished", retry_in=0)
 
     def _cancelled(self, generation: int, frame: Any) -> None:
-        if generation != self._generation:
+        if generation != self.generation:
             return
         if frame.method.consumer_tag == self._lease_consumer:
             self._lose("its lease was deleted", retry_in=0)
@@ -340,7 +350,7 @@ class Member:
 
     def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
         """The server closed the channel, or the connection did; then `Members._lost` does the rest."""
-        if generation != self._generation:
+        if generation != self.generation:
             return
         self._channel = None
         if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
@@ -419,3 +429,8 @@ class Member:
         if self._timer is not None:
             self._members.loop.remove_timeout(self._timer)
             self._timer = None
+
+
+def _read_by_hand(*_: object) -> None:
+    """What pika wants to call with deliveries, of which it sees none."""
+    raise AssertionError("a delivery that `Deliveries` did not take")

@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from itertools import takewhile
+from typing import Final
 
 from agency.errors import NotAccepted, SpaceClosed
 
@@ -48,6 +49,7 @@ class Publication:
         "_outbox",
         "body",
         "detail",
+        "message_id",
         "outcome",
         "properties",
         "returned",
@@ -56,13 +58,21 @@ class Publication:
         "written",
     )
 
-    def __init__(self, outbox: Outbox, routing_key: str, body: bytes, properties: Any) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        routing_key: str,
+        body: bytes,
+        properties: bytes,
+        message_id: str | None,
+    ) -> None:
         self._outbox = outbox
         self._event: threading.Event | None = None
         self._callbacks: list[Callable[[Publication], None]] = []
         self.routing_key = routing_key
         self.body = body
         self.properties = properties
+        self.message_id = message_id
         self.size = len(body)
         self.outcome: Outcome | None = None
         self.detail = ""
@@ -122,14 +132,21 @@ class Outbox:
     def __len__(self) -> int:
         return self._messages
 
-    def put(self, routing_key: str, body: bytes, properties: Any, timeout: float) -> Publication:
+    def put(
+        self,
+        routing_key: str,
+        body: bytes,
+        properties: bytes,
+        message_id: str | None,
+        timeout: float,
+    ) -> Publication:
         """Append a message; wait up to `timeout` seconds for room.
 
         Raises:
             NotAccepted: there was no room in time.
             SpaceClosed: the outbox is closed.
         """
-        publication = Publication(self, routing_key, body, properties)
+        publication = Publication(self, routing_key, body, properties, message_id)
         with self.lock:
             if not self._wait(lambda: self._closed or not self._full, timeout):
                 raise NotAccepted(
@@ -144,14 +161,13 @@ class Outbox:
             self._full = self._messages >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
         return publication
 
-    def take(self) -> Publication | None:
-        """The next one to write now, or None. It counts as written with the next delivery tag of
-        the channel.
+    def take(self) -> list[Publication]:
+        """All that is to be written now, in order. They count as written with the next delivery
+        tags of the channel.
         """
+        taken: list[Publication] = []
         with self.lock:
-            if self._one_by_one and self._unconfirmed:
-                return None
-            while self._queued:
+            while self._queued and not (self._one_by_one and self._unconfirmed):
                 publication = self._queued.popleft()
                 if publication.outcome is not None:  # given up meanwhile
                     continue
@@ -159,23 +175,14 @@ class Outbox:
                 self._unconfirmed[self._tag] = publication
                 publication.written = True
                 publication.returned = False
-                return publication
-            return None
-
-    def refuse_last(self, detail: str) -> None:
-        """The one that `take` gave last could not be written at all and used no delivery tag."""
-        with self.lock:
-            publication = self._unconfirmed.pop(self._tag)
-            self._tag -= 1
-            calls = self._settle(publication, Outcome.REFUSED, detail)
-            self._release(publication)
-        _call(calls)
+                taken.append(publication)
+        return taken
 
     def returned(self, message_id: str | None) -> None:
         """The server found no mailbox for the message of this id; its confirm follows."""
         with self.lock:
             for publication in self._unconfirmed.values():
-                if publication.properties.message_id == message_id and not publication.returned:
+                if publication.message_id == message_id and not publication.returned:
                     publication.returned = True
                     return
 
@@ -184,7 +191,7 @@ class Outbox:
         calls: _Calls = []
         with self.lock:
             if multiple:
-                tags = [one for one in self._unconfirmed if one <= tag]
+                tags = list(takewhile(tag.__ge__, self._unconfirmed))
             else:
                 tags = [tag] if tag in self._unconfirmed else []
             for one in tags:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import pika
 import pika.exceptions
 
+from agency.spaces import amqp_frames
 from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outbox
@@ -70,23 +71,14 @@ class Publisher:
         """Write all that may be written now, in one piece."""
         if not self.ready or self.blocked or not self._channel.is_open:
             return
-        take, publish, exchange = (
-            self.outbox.take,
-            self._channel.basic_publish,
-            self._topology.exchange,
-        )
-        with self.connection.batch():
-            while (publication := take()) is not None:
-                try:
-                    publish(
-                        exchange,
-                        publication.routing_key,
-                        publication.body,
-                        publication.properties,
-                        mandatory=True,
-                    )
-                except Exception as error:  # noqa: BLE001  # pika's many words for "cannot be encoded"
-                    self.outbox.refuse_last(f"{type(error).__name__}: {error}")
+        if taken := self.outbox.take():
+            as_frames = partial(
+                amqp_frames.publish,
+                channel=self._channel.channel_number,
+                exchange=self._topology.exchange,
+                frame_max=self.connection.frame_max,
+            )
+            self.connection.write(b"".join(map(as_frames, taken)))
 
     def probe(self, lease_queue: str, on_answer: Callable[[bool], None]) -> None:
         """Ask the owner of a lease whether it is alive. `on_answer`: True, it says so; False, there
@@ -146,7 +138,8 @@ class Publisher:
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_return_callback(self._returned)
         channel.exchange_declare(self._topology.exchange, "direct", durable=True)
-        channel.confirm_delivery(self._confirmed, callback=self._channel_ready)
+        self.connection.read(channel, amqp_frames.Confirms(self._confirmed))
+        channel.confirm_delivery(_read_by_hand, callback=self._channel_ready)
 
     def _channel_ready(self, _frame: Any) -> None:
         self.ready = True
@@ -173,11 +166,11 @@ class Publisher:
     def _returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         self.outbox.returned(properties.message_id)
 
-    def _confirmed(self, frame: Any) -> None:
-        method = frame.method
+    def _confirmed(
+        self, tag: int, multiple: bool, accepted: bool
+    ) -> None:  # a callback's arguments
         self._channel_failures = 0
-        accepted = isinstance(method, pika.spec.Basic.Ack)
-        self.outbox.confirmed(method.delivery_tag, multiple=method.multiple, accepted=accepted)
+        self.outbox.confirmed(tag, multiple=multiple, accepted=accepted)
         if self.outbox:
             self.drain()  # some wait for their turn after a refusal
 
@@ -209,3 +202,8 @@ class Publisher:
     def _probe_result(self, lease_queue: str | None, *, alive: bool) -> None:
         if (on_answer := self._probes.pop(lease_queue or "", None)) is not None:
             on_answer(alive)
+
+
+def _read_by_hand(frame: object) -> None:
+    """What pika wants to call with confirms, of which it sees none."""
+    raise AssertionError(f"a confirm that `Confirms` did not take: {frame}")
