@@ -226,6 +226,24 @@ def test_what_is_not_acknowledged_comes_again_to_the_next_holder(open_link: Open
     assert deliveries[0].redelivered
 
 
+@pytest.mark.parametrize("order", ["012", "210", "13", "402", "4310"])
+def test_exactly_what_was_acknowledged_is_taken_out_in_whatever_order(
+    open_link: OpenLink, order: str
+) -> None:
+    link = open_link()
+    link.claim("a")
+    box = Box(link, "a", acknowledge=False)
+    for number in range(5):
+        assert send(link, "a", b"%d" % number) is Outcome.ACCEPTED
+    deliveries = [box.next() for _ in range(5)]
+    for number in map(int, order):
+        link.acknowledge(deliveries[number])
+    link.release("a", delete_mailbox=False)
+    link.claim("a")
+    left = [b"%d" % number for number in range(5) if str(number) not in order]
+    assert Box(link, "a").bodies(len(left)) == left
+
+
 def test_no_more_than_prefetch_is_delivered_unacknowledged(open_link: OpenLink) -> None:
     link = open_link()
     link.claim("a")

@@ -111,7 +111,7 @@ class Properties(NamedTuple):
         except Exception:  # noqa: BLE001  # pika's many words for "cannot be decoded"
             return cls()
         found.pop("", None)
-        return cls(**found)
+        return cls(**found) if at <= len(data) else cls()
 
 
 class Delivery(NamedTuple):
