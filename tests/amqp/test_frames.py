@@ -150,7 +150,7 @@ def test_a_delivery_is_put_together_from_its_frames(
 
 
 def test_what_other_consumers_are_sent_is_left_to_pika() -> None:
-    reader = Deliveries("a", 1, pytest.fail)
+    reader = Deliveries("a", 1, lambda delivery: pytest.fail(str(delivery)))
     reader.consumers.add(b"mine")
     assert not reader.take(1, method_payload(Basic.Deliver("other", 1, False, "", "a")))
     assert not reader.take(2, struct.pack(">HHQ", 60, 0, 1) + Properties().encoded())
