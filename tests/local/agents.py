@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -109,3 +110,51 @@ class WritesWhenRemoved(Agent):
 
     def before_remove(self) -> None:
         Path(self.path).write_text("removed", encoding="utf-8")
+
+
+class Talker(Agent):
+    """Speaks while it works, and goes on working."""
+
+    @action
+    def say_and_go_on(self, count: int) -> None:
+        """Say so many things at once, then never end."""
+        for number in range(count):
+            self.send(say(self._asker, str(number)))
+        threading.Event().wait()
+
+    @action
+    def say_and_die(self, count: int) -> None:
+        for number in range(count):
+            self.send(say(self._asker, str(number)))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @action
+    def say_long_and_short(self, lengths: list[int]) -> None:
+        for number, length in enumerate(lengths):
+            self.send(say(self._asker, f"{number} {'x' * length}"))
+
+    @action
+    def count_for_ever(self) -> Any:
+        """One value, and another, then never end."""
+        yield 1
+        yield 2
+        threading.Event().wait()
+
+    @action
+    async def ask_without_await(self, agent_id: str) -> list[int]:
+        """Ask in tasks, and at the same time in a way that holds the event loop up."""
+        message = {"to": agent_id, "action": {"name": "process"}}
+        tasks = [asyncio.create_task(self.arequest(message)) for _ in range(3)]
+        await asyncio.sleep(0)
+        blocking = [self.request(message), self.request(message)]
+        return blocking + [await task for task in tasks]
+
+    @property
+    def _asker(self) -> str:
+        message = self._current_message
+        assert message is not None
+        return str(message["from"])
+
+
+def say(agent_id: str, content: str) -> dict[str, Any]:
+    return {"to": agent_id, "action": {"name": "say", "args": {"content": content}}}

@@ -102,7 +102,7 @@ class Link:
         self._told_at = 0.0
         self._is_flush_due = False
         """Whether a thread is on its way to flush."""
-        self._loops: set[asyncio.AbstractEventLoop] = set()  # those that are about to flush
+        self._requesting: set[asyncio.AbstractEventLoop] = set()
         self._closed = False
         self._is_reading = True
         self._ended = threading.Event()
@@ -137,19 +137,10 @@ class Link:
 
         Raises what `send` raises.
         """
-        data = message_frame(envelope)
-        if envelope.wants_answer:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self.send(data)
-            else:
-                self.send_later(data)
-                self._flush_after_tasks(loop)
-        elif handling.get() is None:
-            self.send(data)
+        if not self._is_second_request() if envelope.wants_answer else handling.get() is None:
+            self.send(message_frame(envelope))
         else:
-            self.send_later(data)
+            self.send_later(message_frame(envelope))
             self.flush_soon()
 
     def flush(self) -> None:
@@ -173,15 +164,19 @@ class Link:
         self._is_flush_due = False
         self.flush()
 
-    def _flush_after_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
-        """When the loop has gone once through its tasks, of which others may be about to send."""
-        if loop not in self._loops:
-            self._loops.add(loop)
-            loop.call_soon(self._flush_from, loop)
-
-    def _flush_from(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loops.discard(loop)
-        self.flush()
+    def _is_second_request(self) -> bool:
+        """Whether this thread runs an event loop whose tasks may be about to make more requests: one
+        of them has made one in this round of the loop.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if loop in self._requesting:
+            return True
+        self._requesting.add(loop)
+        loop.call_soon(self._requesting.discard, loop)
+        return False
 
     def _put(self, data: bytes) -> None:
         if self._closed:

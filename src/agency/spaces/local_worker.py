@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from agency import lifetime
-from agency.agent import Agent
+from agency.agent import Agent, handling
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt
 from agency.errors import AgencyError, NotAccepted, StartFailed
@@ -65,7 +65,7 @@ class Setting:
 
 
 _ANSWERS: Final = frozenset({Kind.ANSWER, Kind.TELL})
-"""Kinds of envelope that, if they answer another, are the last thing before that one is settled."""
+"""Kinds of envelope that, if they answer another, mostly come right before that one is settled."""
 
 
 class _Progress:
@@ -147,10 +147,12 @@ class _WorkerSpace(Space):
     # The transport
 
     def route(self, envelope: Envelope) -> None:
-        if envelope.correlation_id is not None and envelope.kind in _ANSWERS:
-            self.link.send_later(message_frame(envelope))  # `flush_answers` is called next
-        else:
+        if envelope.correlation_id is None or envelope.kind not in _ANSWERS:
             self.link.post(envelope)
+        else:
+            self.link.send_later(message_frame(envelope))  # `flush_answers` is called next
+            if handling.get() is not None:
+                self.link.flush_soon()  # unless it is one of several values, and the action goes on
 
     def flush_answers(self) -> None:
         """A message is settled, and its answer, if any, on its way. Let the hub know of it at once if
