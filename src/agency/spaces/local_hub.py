@@ -265,6 +265,7 @@ class _Hub:
                 if number > settled:
                     reason = Reason.AGENT_DIED if number <= started else Reason.AGENT_REMOVED
                     self._lose(reason, data, split(data)[3])
+        worker.members.clear()  # a circle of references would keep its memory open
 
 
 def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> None:
