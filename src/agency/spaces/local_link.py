@@ -27,8 +27,8 @@ from agency.threads import Crew
 __all__ = ["Link", "Relay"]
 
 _PAUSE: Final = 0.001
-"""Seconds between two tellings of the hub of which the second can wait. To tell it costs the sender
-2 to 20 µs, and the hub a reading: more than all else about a message.
+"""Seconds between two tellings of the hub of which the second can wait. To tell it for each message
+cost 11 µs of CPU of 23, in the processes of sender, hub and receiver together.
 """
 
 
@@ -137,7 +137,7 @@ class Link:
 
         Raises what `send` raises.
         """
-        if not self._is_second_request() if envelope.wants_answer else handling.get() is None:
+        if self._is_urgent(envelope):
             self.send(message_frame(envelope))
         else:
             self.send_later(message_frame(envelope))
@@ -163,6 +163,11 @@ class Link:
     def _flush_when_due(self) -> None:
         self._is_flush_due = False
         self.flush()
+
+    def _is_urgent(self, envelope: Envelope) -> bool:
+        if envelope.wants_answer:
+            return not self._is_second_request()
+        return handling.get() is None
 
     def _is_second_request(self) -> bool:
         """Whether this thread runs an event loop whose tasks may be about to make more requests: one

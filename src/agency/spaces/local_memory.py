@@ -103,14 +103,13 @@ class Inlet:
 
     def take(self, up_to: int) -> bytes:
         """The frames up to there that were not taken yet."""
-        begin, end = self._taken % _RING_SIZE, up_to % _RING_SIZE
-        if self._taken == up_to:
+        if up_to == self._taken:
             return b""
-        self._taken = up_to
-        data = self._ring[begin:end] if begin < end else self._ring[begin:]
-        whole = bytes(data) if begin < end else b"".join((data, self._ring[:end]))
-        self._words[_TAKEN] = up_to
-        return whole
+        begin, end = self._taken % _RING_SIZE, up_to % _RING_SIZE
+        ring = self._ring
+        data = b"".join([ring[begin:end]] if begin < end else [ring[begin:], ring[:end]])
+        self._taken = self._words[_TAKEN] = up_to
+        return data
 
     def take_all(self) -> bytes:
         """All frames that are in: for the end, when the process can put in no more."""
