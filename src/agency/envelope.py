@@ -188,7 +188,7 @@ def answer(
             "action": {"name": "response" if error is None else "error", "args": args},
         },
         envelope_id,
-        kind if envelope.wants_answer else TELL,
+        TELL if envelope.kind is TELL else kind,
         envelope.id,
         failure,
     )

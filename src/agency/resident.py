@@ -96,7 +96,7 @@ class Resident:
             elif kind is CANCEL:
                 self._streams.discard(envelope.correlation_id or "")
                 return self._settle(envelope)
-            elif envelope.chain.count(self.agent.id) >= self.agent._agency.concurrency:
+            elif envelope.chain and self._would_wait_for_itself(envelope.chain):
                 return self._deadlocked(envelope)
             elif kind is STREAM:
                 self._streams.add(envelope.id)
@@ -192,7 +192,7 @@ class Resident:
 
     async def arequest(self, message: Message, timeout: float | None) -> Any:
         envelope = self._envelope(message, REQUEST, timeout)
-        call = AsyncCall(message["to"], message.get("id"))
+        call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         self._calls.open(envelope.id, call)
         try:
             self._place.route(envelope)
@@ -217,7 +217,7 @@ class Resident:
             self._end_stream(envelope, finished=finished)
 
     async def astream(self, message: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
-        call = AsyncCall(message["to"], message.get("id"))
+        call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         envelope = self._ask_for_stream(message, call)
         finished = False
         try:
@@ -311,6 +311,10 @@ class Resident:
         self._place.drop(envelope, Reason.LATE_ANSWER)
         if envelope.kind is PART:
             self._cancel(envelope.message["from"], envelope.correlation_id)
+
+    def _would_wait_for_itself(self, chain: tuple[str, ...]) -> bool:
+        me = self.agent._agency
+        return chain.count(me.id) >= me.concurrency
 
     def _deadlocked(self, envelope: Envelope) -> None:
         cycle = envelope.chain[envelope.chain.index(self.agent.id) :]
