@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from agency.envelope import PART, Envelope
 from agency.errors import Failure, RequestError, RequestTimeout
+from agency.schema import BROADCAST
 
 __all__ = ["AsyncCall", "OpenCalls", "ThreadCall"]
 
@@ -198,7 +199,7 @@ class OpenCalls(dict[str, Call]):
         call = self._asked_under(envelope) if asked is None else self.get(asked)
         if call is None or call.responder != envelope.message["from"]:
             return False
-        call.put(envelope)
+        call.put(envelope.twin() if envelope.message["to"] == BROADCAST else envelope)
         return True
 
     def fail(self, error: RequestError, responders: set[str]) -> None:

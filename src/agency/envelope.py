@@ -88,7 +88,9 @@ class Envelope:
     """
 
     message: Message
-    """The receiver's own copy; `from` is always there."""
+    """The receiver's own copy, a broadcast's from when the receiver begins with it; `from` is
+    always there.
+    """
     id: str
     """Unique in the world: the sender's incarnation, a dot, and a number that grows by one a
     message.

@@ -31,7 +31,7 @@ from agency.envelope import (
 )
 from agency.errors import AgencyError, Failure, OutcomeUnknown, RequestError, RequestTimeout
 from agency.runners import runner_for
-from agency.schema import Message
+from agency.schema import BROADCAST, Message
 from agency.threads import Crew
 
 __all__ = ["Place", "Resident"]
@@ -234,14 +234,18 @@ class Resident:
 
     # For the runner
 
-    def begin(self, envelope: Envelope) -> bool:
-        """Whether to start with this message at all; tells the transport so."""
+    def begin(self, envelope: Envelope) -> Envelope | None:
+        """The envelope to start with, or None for not to start at all; tells the transport so.
+
+        A broadcast is shared by its receivers until then: so what waits in many mailboxes is there
+        once, and a copy is made where it is used and freed at once.
+        """
         if envelope.deadline is not None and envelope.expired():
             self._place.drop(envelope, Reason.EXPIRED)
-            return False
+            return None
         if envelope.receipt is not None:
             envelope.receipt.started()
-        return True
+        return envelope.twin() if envelope.message["to"] == BROADCAST else envelope
 
     def emit(self, part: Envelope) -> bool:
         """Send one part of a stream; False if nobody wants more."""

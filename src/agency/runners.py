@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import Any, Protocol, cast
 
 from agency.agent import Agent, Handling, handling
@@ -38,7 +39,7 @@ class Work(Protocol):
     agent: Agent
     new_id: Callable[[], str]
 
-    def begin(self, envelope: Envelope) -> bool: ...
+    def begin(self, envelope: Envelope) -> Envelope | None: ...
     def emit(self, part: Envelope) -> bool: ...
     def finish(self, envelope: Envelope, answer: Envelope | None) -> None: ...
     def lose(self, envelope: Envelope) -> None: ...
@@ -59,11 +60,12 @@ _Item = Envelope | _Resumed
 class Runner:
     """What the three have in common: mail, and turns that wait for permission."""
 
-    __slots__ = ("_asked", "_closed", "_crew", "_mail", "_stopped", "_work")
+    __slots__ = ("_asked", "_closed", "_crew", "_mail", "_stopped", "_straight", "_work")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         self._work = work
         self._crew = crew
+        self._straight = work.agent._agency.actions.straight
         self._mail: deque[_Item] = deque()
         self._asked: dict[int, tuple[Turn, Envelope, threading.Event]] = {}
         self._stopped = False
@@ -137,7 +139,7 @@ class Runner:
                 Handling(
                     agent,
                     replace(envelope, message=cast("Any", ask.proposed)),
-                    threading.get_ident(),
+                    get_ident(),
                 )
             )
             try:
@@ -161,24 +163,21 @@ class Runner:
     def _handle(self, item: _Item) -> None:
         """Drive one turn on this thread, from its beginning or from where it waited for permission."""
         work = self._work
-        agent = work.agent
         if isinstance(item, _Resumed):
             self._drive_here(item.turn, item.envelope, item.permitted)
-        elif work.begin(item):
-            spec = agent._agency.actions.straight.get(item.message["action"]["name"])
+        elif (envelope := work.begin(item)) is not None:
+            spec = self._straight.get(envelope.message["action"]["name"])
             if spec is None:
-                self._drive_here(turn(agent, item, work.new_id), item, None)
+                self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
             else:
-                token = handling.set(Handling(agent, item, threading.get_ident()))
-                try:
-                    answer = straight(agent, item, work.new_id, spec)
-                finally:
-                    handling.reset(token)
-                work.finish(item, answer)
+                token = handling.set(Handling(work.agent, envelope, get_ident()))
+                answer = straight(work.agent, envelope, work.new_id, spec)
+                handling.reset(token)
+                work.finish(envelope, answer)
 
     def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | None) -> None:
         work = self._work
-        token = handling.set(Handling(work.agent, envelope, threading.get_ident()))
+        token = handling.set(Handling(work.agent, envelope, get_ident()))
         answer = None
         try:
             step = progress.send(outcome)
@@ -433,11 +432,10 @@ class LoopRunner(Runner):
         work = self._work
         if isinstance(item, _Resumed):
             progress, envelope, outcome = item.turn, item.envelope, item.permitted
+        elif (begun := work.begin(item)) is not None:
+            progress, envelope, outcome = turn(work.agent, begun, work.new_id), begun, None
         else:
-            envelope = item
-            if not work.begin(envelope):
-                return
-            progress, outcome = turn(work.agent, envelope, work.new_id), None
+            return
         handling.set(
             Handling(work.agent, envelope, cast("asyncio.Task[Any]", asyncio.current_task()))
         )
@@ -477,7 +475,7 @@ class LoopRunner(Runner):
         context = contextvars.copy_context()
 
         def run() -> None:
-            handling.set(Handling(self._work.agent, envelope, threading.get_ident()))
+            handling.set(Handling(self._work.agent, envelope, get_ident()))
             outcome: tuple[Any, BaseException | None]
             try:
                 outcome = call.function(*call.args, **(call.kwargs or {})), None

@@ -261,12 +261,12 @@ class Space(ABC):
         return True
 
     def _broadcast_here(self, envelope: Envelope) -> None:
-        """Deliver a broadcast to every resident that wants it, each its own copy."""
+        """Deliver a broadcast to every resident that wants it."""
         sender = envelope.message["from"]
         for resident in list(self._residents.values()):
             receiver = resident.agent._agency
             if receiver.id != sender or receiver.receive_own_broadcasts:
-                resident.deliver(envelope.twin())
+                resident.deliver(envelope)
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""

@@ -24,10 +24,11 @@ class NativeSpace(Space):
     """
 
     def route(self, envelope: Envelope) -> None:
-        if envelope.message["to"] == BROADCAST:
-            self._broadcast_here(envelope)
-        elif not self._deliver_here(envelope):
-            self.drop(envelope, Reason.NO_SUCH_AGENT)
+        if not self._deliver_here(envelope):
+            if envelope.message["to"] == BROADCAST:
+                self._broadcast_here(envelope)
+            else:
+                self.drop(envelope, Reason.NO_SUCH_AGENT)
 
     def _claim(self, agent_id: str) -> None:
         """Nothing to do: the ids of this process are all there are."""
