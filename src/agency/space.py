@@ -24,7 +24,7 @@ from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
 from agency.guest import Guest
 from agency.resident import Resident
-from agency.schema import BROADCAST, check_agent_id
+from agency.schema import BROADCAST, check_agent_id, duplicate
 from agency.threads import Crew, Latch
 from agency.turn import describe
 
@@ -270,7 +270,7 @@ class Space(ABC):
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
-        self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
+        self._dead_letters.add(DeadLetter(reason, dict(duplicate(envelope.message)), detail))
         if envelope.receipt is not None:
             envelope.receipt.settled()
         message = envelope.message
