@@ -60,6 +60,14 @@ class Goal:
         )
 
 
+AMQP_PEERS: Final = {
+    "round_trip": ("", "pika", "py-amqp"),
+    "one_way": ("", "pika", "faststream", "celery", "dramatiq"),
+    "outstanding": ("", "pika"),
+    "broadcast": ("", "pika"),
+    "large": ("", "pika", "py-amqp"),
+}
+
 SUBJECTS: Final = [
     *(
         Subject(work, space, peer)
@@ -67,7 +75,7 @@ SUBJECTS: Final = [
         for space, peers in (
             ("native", ("", "pykka")),
             ("local", ("", "xoscar")),
-            ("amqp", ("", "pika", "py-amqp") if work in {"round_trip", "large"} else ("", "pika")),
+            ("amqp", AMQP_PEERS[work]),
         )
         for peer in peers
     ),
@@ -103,6 +111,9 @@ GOALS: Final = [
     Goal("busy_foreground", "local", "slowdown_one_way", at_most=1.3),
     Goal("busy_foreground", "local", "slowdown_outstanding", at_most=1.3),
     Goal("one_way", "amqp", "rate", at_least=0.7, peer="pika"),
+    Goal("one_way", "amqp", "rate", at_least=5, peer="faststream"),
+    Goal("one_way", "amqp", "rate", at_least=5, peer="celery"),
+    Goal("one_way", "amqp", "rate", at_least=5, peer="dramatiq"),
     Goal("round_trip", "amqp", "p50", at_most=1.8, peer="py-amqp"),
     Goal("start_and_memory", "import", "import_ms", at_most=200),
     Goal("start_and_memory", "import", "import_mb", at_most=25),

@@ -27,7 +27,8 @@ try:
     import pika
     import pika.exceptions
     import pika.frame
-    from pika.adapters.select_connection import IOLoop, SelectConnection
+    from pika.adapters.select_connection import IOLoop as SelectLoop
+    from pika.adapters.select_connection import SelectConnection
     from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport as PlainTransport
 except ImportError as error:
     raise MissingExtra(
@@ -61,6 +62,22 @@ def backoff(attempt: int) -> float:
     return random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt, 16)))  # noqa: S311
 
 
+class IOLoop(SelectLoop):  # type: ignore[misc]  # pika has no types
+    """pika's loop, which calls `turn` each time round, when it has read, called and timed."""
+
+    def __init__(self, turn: Callable[[], None]) -> None:
+        self._turn = turn
+        super().__init__()
+
+    def process_timeouts(self) -> None:
+        super().process_timeouts()
+        self._turn()
+
+    def wake(self) -> None:
+        """See to it that there is another turn. From any thread; on the loop's own there is anyway."""
+        self._poller.wake_threadsafe()
+
+
 class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
     """pika's connection, with a shorter way for what goes over it all the time.
 
@@ -76,6 +93,11 @@ class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
         self.readers: dict[int, Reader] = {}
         self._batch: list[bytes] | None = None
         super().__init__(*args, **kwargs)
+
+    def _proto_connection_made(self, transport: Any) -> None:
+        if type(transport) is PlainTransport:
+            transport._MAX_CONSUME_BYTES = 1  # one read each time round, not until one fails
+        super()._proto_connection_made(transport)
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -66,7 +66,7 @@ class Link:
         self.topology = topology
         self._options = options
         self._process = os.getpid()
-        self._loop = IOLoop()
+        self._loop = IOLoop(self._turn)
         self._publisher = Publisher(self._loop, options, topology, self._changed)
         self._members = Members(self._loop, options, topology, self._publisher, self._changed)
         self._commands: deque[Callable[[], None]] = deque()
@@ -112,7 +112,7 @@ class Link:
     @property
     def on_own_thread(self) -> bool:
         """Whether the caller is on the I/O thread, as in a callback, and so must not wait."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._thread.ident
 
     @property
     def blocked(self) -> bool:
@@ -291,7 +291,7 @@ class Link:
         self._loop.close()
 
     def _turn(self) -> None:
-        """Do all that other threads asked for since the last turn. Acknowledgements before
+        """Do all that was asked for since the last turn, on whatever thread. Acknowledgements before
         commands: see `release`.
         """
         self._woken = False
@@ -306,11 +306,10 @@ class Link:
         self._publisher.drain()
 
     def _wake(self) -> None:
-        if (
-            not self._woken
-        ):  # cleared before the deques are read: nothing that was appended is missed
+        # Cleared before the deques are read: nothing that was appended is missed.
+        if not self._woken and not self.on_own_thread:
             self._woken = True
-            self._loop.add_callback_threadsafe(self._turn)
+            self._loop.wake()
 
     def _submit(self, command: Callable[[], None]) -> None:
         self._check_process()
