@@ -341,8 +341,8 @@ class Member:
             self._lose("its lease had vanished", retry_in=0)
 
     def _cancelled(self, generation: int, frame: Any) -> None:
-        if generation != self.generation:
-            return
+        if generation != self.generation or not self._held:
+            return  # of an earlier channel, or of an id that is being given back
         if frame.method.consumer_tag == self._lease_consumer:
             self._lose("its lease was deleted", retry_in=0)
         else:
