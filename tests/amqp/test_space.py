@@ -354,6 +354,24 @@ def test_malformed_properties_and_headers_are_ignored(applications: Applications
     assert guest.receive(LIMIT)["action"] == say
 
 
+@pytest.mark.parametrize("header", ["agency-trace", "agency-chain"])
+def test_a_header_too_long_to_be_handed_on_stops_nobody(
+    applications: Applications, header: str
+) -> None:
+    # As long as the frame that carries it may be; the answer's own headers do not fit beside it.
+    value = {"agency-trace": "t" * 130_000, "agency-chain": ["c" * 250] * 512}[header]
+    space = applications.join()
+    space.add(Asker, "asker")
+    space.add(Calculator, "calculator")
+    guest = space.join("guest")
+    bare = applications.bare()
+    ask = {"name": "ask", "args": {"whom": "calculator", "a": 1}}
+    bare.send({"from": "guest", "to": "asker", "action": ask}, application_headers={header: value})
+    answer = guest.receive(LIMIT)["action"]
+    assert answer["name"] in {"response", "error"}
+    assert guest.proxy("calculator").add(a=1, b=2) == 3
+
+
 class FarFuture(dt.datetime):
     """As a header, a point in time that AMQP can express and Python cannot."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "Deliveries",
     "Reader",
     "acknowledge",
+    "most_properties",
     "publish",
 ]
 
@@ -46,6 +47,11 @@ _MULTIPLE: Final = 1
 _TAG_AND_BITS: Final = struct.Struct(">QB")
 _HEADER_START: Final = struct.Struct(">HHQ")  # class, an unused word, size of the body
 _ACK_FRAME: Final = struct.Struct(">BHL4sQBc")
+
+
+def most_properties(frame_max: int) -> int:
+    """How many bytes of properties a message can have, as AMQP does not divide them between frames."""
+    return frame_max - FRAME_OVERHEAD - _HEADER_START.size
 
 
 def publish(message: Publication, *, channel: int, exchange: str, frame_max: int) -> bytes:

@@ -161,21 +161,32 @@ class Outbox:
             self._full = self._messages >= _MOST_MESSAGES or self._bytes >= _MOST_BYTES
         return publication
 
-    def take(self) -> list[Publication]:
+    def take(self, most_properties: int) -> list[Publication]:
         """All that is to be written now, in order. They count as written with the next delivery
         tags of the channel.
+
+        What has more bytes of properties than that is refused: the server would close the connection.
         """
         taken: list[Publication] = []
+        calls: _Calls = []
         with self.lock:
             while self._queued and not (self._one_by_one and self._unconfirmed):
                 publication = self._queued.popleft()
                 if publication.outcome is not None:  # given up meanwhile
+                    continue
+                if len(publication.properties) > most_properties:
+                    detail = (
+                        f"its properties are longer than the {most_properties} bytes of a frame"
+                    )
+                    calls += self._settle(publication, Outcome.REFUSED, detail)
+                    self._release(publication)
                     continue
                 self._tag += 1
                 self._unconfirmed[self._tag] = publication
                 publication.written = True
                 publication.returned = False
                 taken.append(publication)
+        _call(calls)
         return taken
 
     def returned(self, message_id: str | None) -> None:

@@ -71,12 +71,13 @@ class Publisher:
         """Write all that may be written now, in one piece."""
         if not self.ready or self.blocked or not self._channel.is_open:
             return
-        if taken := self.outbox.take():
+        frame_max = self.connection.frame_max
+        if taken := self.outbox.take(amqp_frames.most_properties(frame_max)):
             as_frames = partial(
                 amqp_frames.publish,
                 channel=self._channel.channel_number,
                 exchange=self._topology.exchange,
-                frame_max=self.connection.frame_max,
+                frame_max=frame_max,
             )
             self.connection.write(b"".join(map(as_frames, taken)))
 

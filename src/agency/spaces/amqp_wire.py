@@ -31,6 +31,8 @@ _TRACE: Final = MARK + "trace"
 _FAILURE: Final = MARK + "failure"
 
 _LONGEST_EXPIRATION: Final = 2**32 - 1  # milliseconds; RabbitMQ refuses more
+_LONGEST_TRACE: Final = 512  # a traceparent has 55 characters today
+_LONGEST_ID: Final = 255
 _OUR_ID: Final = re.compile(r"[0-9a-f]{32}\.[0-9]+")
 
 
@@ -90,7 +92,7 @@ def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
         via=_ids(headers.get(_VIA)),
         hops=_hops(headers),
         deadline=_deadline(properties.expiration),
-        trace=trace if isinstance(trace, str) else None,
+        trace=trace if isinstance(trace, str) and len(trace) <= _LONGEST_TRACE else None,
         redelivered=delivery.redelivered,
     )
 
@@ -114,7 +116,7 @@ def _kind(word: str | None) -> Kind:
 def _ids(header: Any) -> tuple[str, ...]:
     if not isinstance(header, list) or len(header) > HOP_LIMIT:
         return ()
-    return tuple(one for one in header if isinstance(one, str))
+    return tuple(one for one in header if isinstance(one, str) and len(one) <= _LONGEST_ID)
 
 
 def _hops(headers: Mapping[str, Any]) -> int:
