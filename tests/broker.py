@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
@@ -175,16 +175,23 @@ class Broker:
     killed first, a guard does the same.
 
     Nodes that shall become a cluster are given one `epmd` and one `cookie`, and names of their own.
+    `settings` are further lines of the node's configuration file.
     """
 
     def __init__(
-        self, *, name: str = "agency", epmd: Epmd | None = None, cookie: str | None = None
+        self,
+        *,
+        name: str = "agency",
+        epmd: Epmd | None = None,
+        cookie: str | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
         self._scripts = _find_scripts()
         self._own_epmd = epmd is None
         self.epmd = epmd or Epmd()
         self.node = f"{name}@localhost"
         self.port = free_port()
+        self._settings = settings
         self._distribution_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         # Erlang's shell scripts do not quote: a folder's name must be free of spaces.
@@ -262,6 +269,16 @@ class Broker:
         """End the node as a power cut would; returns when it has ended. What is on disk stays."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Have the node do nothing any more, and its connections stay as they are, until `thaw`."""
+        if self._process:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen node go on."""
+        if self._process:
+            self._process.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """`stop`, then `start`: same ports, same data."""
         self.stop()
@@ -336,6 +353,7 @@ class Broker:
             "log.console = true",
             "log.console.level = info",
             "disk_free_limit.absolute = 1MB",  # a disk that others fill is no fault of the test
+            *self._settings,
         ]
         (self.folder / "rabbitmq.conf").write_text("\n".join(settings) + "\n")
 

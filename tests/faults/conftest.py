@@ -1,0 +1,99 @@
+"""What the tests of faults may ask for besides what every test may."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agency import AMQPOptions, AMQPSpace, LocalSpace, NativeSpace, Space
+from tests.broker import Broker, BrokerAddress
+from tests.faults.ledger import Ledger
+from tests.faults.proxy import Proxy
+
+MakeSpace = Callable[..., Space]
+
+
+@pytest.fixture(
+    params=["NativeSpace", "LocalSpace", pytest.param("AMQPSpace", marks=pytest.mark.broker)]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    assert isinstance(request.param, str)
+    return request.param
+
+
+@pytest.fixture
+def make_space(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeSpace]:
+    """Makes spaces of each kind, all with the same members on AMQP; destroys those that are left."""
+    made: list[Space] = []
+    exchange = f"faults-{uuid.uuid4().hex}"
+
+    def make(**options: float) -> Space:
+        if kind == "AMQPSpace":
+            broker: BrokerAddress = request.getfixturevalue("broker")
+            made.append(AMQPSpace(options_for(broker), exchange=exchange, **options))
+        else:
+            made.append((NativeSpace if kind == "NativeSpace" else LocalSpace)(**options))
+        return made[-1]
+
+    yield make
+    for space in made:
+        space.destroy()
+
+
+@pytest.fixture
+def space(make_space: MakeSpace) -> Space:
+    return make_space()
+
+
+def options_for(broker: BrokerAddress, **others: object) -> AMQPOptions:
+    """How to reach the broker, with a heartbeat that lets faults be noticed within a test."""
+    options = AMQPOptions.from_environment({"AMQP_URL": broker.url()})
+    return AMQPOptions(**(vars(options) | {"heartbeat": 1} | others))
+
+
+@pytest.fixture
+def vhost(broker: BrokerAddress) -> Iterator[BrokerAddress]:
+    """The shared broker, in a virtual host of the test's own."""
+    if broker.ctl is None:
+        pytest.skip("AMQP_URL or AMQP_HOST names a broker that is not ours to control")
+    name = f"faults-{uuid.uuid4().hex}"
+    broker.rabbitmqctl("add_vhost", name)
+    broker.rabbitmqctl("set_permissions", "--vhost", name, broker.username, ".*", ".*", ".*")
+    yield BrokerAddress(port=broker.port, vhost=name, ctl=broker.ctl, env=broker.env)
+    broker.rabbitmqctl("delete_vhost", name)
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Broker]:
+    """A broker for one test, which may do to it what it likes."""
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
+    """A bad network before the shared broker."""
+    with Proxy(broker.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def seed(record_property: Callable[[str, object], None]) -> random.Random:
+    """Chance that can be repeated: `SEED=...` in the environment, or else printed when a test fails."""
+    value = int(os.environ.get("SEED") or secrets.randbits(32))
+    print(f"repeat with SEED={value}")  # noqa: T201  # pytest shows it with a failure
+    record_property("seed", value)
+    return random.Random(value)  # noqa: S311

@@ -1,0 +1,98 @@
+"""Agents that the tests of faults add, here or in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from agency import ACCESS_REQUESTED, Agent, action
+from tests.faults.ledger import Ledger
+
+__all__ = ["Busy", "Odd", "Recorder"]
+
+
+class Recorder(Agent):
+    """Writes into the ledger what it begins with, and then it may be killed."""
+
+    def __init__(self, id: str, ledger: str | Path, **options: Any) -> None:
+        super().__init__(id, **options)
+        self._ledger = Ledger(ledger)
+
+    @action
+    def process(self) -> int:
+        """The process that it lives in."""
+        return os.getpid()
+
+    @action
+    def note(self, number: int) -> None:
+        """Begin with a message of that number."""
+        self._ledger.begun(self._current_message["from"], self.id, number)
+
+    @action
+    def note_and_die(self, number: int) -> None:
+        """Begin, and be killed before the end."""
+        self.note(number)
+        os.abort()
+
+    def before_remove(self) -> None:
+        self._ledger.close()
+
+
+class Odd(Agent):
+    """Does what no agent should."""
+
+    @action
+    def ping(self) -> str:
+        return "pong"
+
+    @action
+    def raise_error(self, number: int) -> None:
+        raise ValueError(f"error {number}")
+
+    @action
+    def raise_unprintable(self) -> None:
+        raise Unprintable
+
+    @action
+    def raise_at_length(self) -> None:
+        raise ValueError("x" * 10_000_000)
+
+    @action
+    def exhaust_memory(self) -> int:
+        """Ask for more memory than a machine can have."""
+        return len(bytearray(1 << 62))
+
+    @action
+    def never_return(self) -> None:
+        threading.Event().wait()
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def ask_first(self) -> str:
+        return "permitted"
+
+
+class Unprintable(Exception):
+    """An exception that fails when it is shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+class Busy(Agent):
+    """Works for as long as it is told to, and can be asked for what it has done."""
+
+    def __init__(self, id: str, **options: Any) -> None:
+        super().__init__(id, **options)
+        self._done: list[int] = []
+
+    @action
+    def work(self, number: int) -> None:
+        self._done.append(number)
+
+    @action
+    def done(self) -> list[int]:
+        return self._done
