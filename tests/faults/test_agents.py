@@ -1,0 +1,235 @@
+"""Faults of agents themselves, on every space: what they raise, what never ends, who comes and goes at once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agency import (
+    ActionError,
+    Agent,
+    AgencyError,
+    DeadLetter,
+    RequestError,
+    RequestTimeout,
+    Space,
+    StartFailed,
+    UnknownAgent,
+    action,
+)
+from tests.faults.conftest import MakeSpace
+from tests.faults.members import Busy, Odd
+from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
+from tests.programs import PATIENCE
+
+MOST_ERROR_TEXT = 8 * 1024 + 200
+"""Characters: 8,192 of the error's own and a few words around them."""
+
+
+def test_a_thousand_errors_are_a_thousand_answers_in_order(space: Space) -> None:
+    space.add(Odd, "odd")
+    me = space.join("me")
+    for number in range(1000):
+        call = {"name": "raise_error", "args": {"number": number}}
+        me.send({"id": str(number), "to": "odd", "action": call})
+    answers = [me.receive(PATIENCE)["action"] for _ in range(1000)]
+    assert {answer["name"] for answer in answers} == {"error"}
+    ids = [answer["args"]["original_message_id"] for answer in answers]
+    assert ids == [str(number) for number in range(1000)]
+    assert me.proxy("odd").ping() == "pong"
+
+
+def test_an_error_that_cannot_be_shown_is_an_error_all_the_same(space: Space) -> None:
+    space.add(Odd, "odd")
+    odd = space.join("me").proxy("odd")
+    with pytest.raises(ActionError, match="Unprintable"):
+        odd.raise_unprintable()
+    assert odd.ping() == "pong"
+
+
+def test_an_error_of_ten_megabytes_is_told_in_brief(space: Space) -> None:
+    space.add(Odd, "odd")
+    odd = space.join("me").proxy("odd")
+    with pytest.raises(ActionError) as caught:
+        odd.raise_at_length()
+    assert 1000 < len(caught.value.message) <= MOST_ERROR_TEXT
+    assert odd.ping() == "pong"
+
+
+def test_memory_that_cannot_be_had_is_the_failure_of_that_action_only(space: Space) -> None:
+    space.add(Odd, "odd")
+    odd = space.join("me").proxy("odd")
+    with pytest.raises(ActionError, match="MemoryError"):
+        odd.exhaust_memory()
+    assert odd.ping() == "pong"
+
+
+def test_an_action_that_never_returns_costs_its_requester_a_timeout_and_others_nothing(
+    make_space: MakeSpace,
+) -> None:
+    space = make_space(grace=0.2)
+    space.add(Odd, "stuck")
+    space.add(Odd, "well")
+    me = space.join("me")
+    with pytest.raises(RequestTimeout):
+        me.proxy("stuck", timeout=0.2).never_return()
+    for _ in range(100):
+        assert me.proxy("well").ping() == "pong"
+    waiting = begin(lambda: me.proxy("stuck", timeout=None).ping())
+    ends(space.destroy)
+    with pytest.raises(RequestError):
+        waiting.result(PATIENCE)
+
+
+class Unbearable(Agent):
+    """Cannot be added."""
+
+    def after_add(self) -> None:
+        raise ValueError("not here")
+
+
+def test_agents_that_cannot_be_added_leave_nothing_behind_however_often_it_is_tried(
+    make_space: MakeSpace,
+) -> None:
+    space = make_space()
+    space.add(Odd, "well")
+    with leaves_nothing_behind():
+        for _ in range(8):
+            with pytest.raises(StartFailed, match="not here"):
+                space.add(Unbearable, "a")
+    space.add(Odd, "a")
+    assert space.join("me").proxy("a").ping() == "pong"
+
+
+def test_a_listener_for_dead_letters_that_raises_harms_nobody(space: Space) -> None:
+    heard: list[DeadLetter] = []
+
+    def raises(_letter: DeadLetter) -> None:
+        raise ValueError("a mistake in the listener")
+
+    space.dead_letters.listen(raises)
+    space.dead_letters.listen(heard.append)
+    space.add(Odd, "odd")
+    me = space.join("me")
+    me.send({"to": "nobody", "action": {"name": "say"}})
+    assert me.proxy("odd").ping() == "pong"
+    eventually(lambda: [letter.reason.value for letter in heard] == ["no_such_agent"])
+
+
+def test_coming_going_and_speaking_at_once_ends_and_leaves_nothing(
+    make_space: MakeSpace, seed: random.Random
+) -> None:
+    """Eight threads add and remove an agent each, and speak to everybody, until the space is destroyed under them."""
+    with leaves_nothing_behind():
+        space = make_space(grace=2.0)
+        started = threading.Barrier(9)
+
+        def trouble(number: int, chance: random.Random) -> None:
+            me = space.join()
+            started.wait(PATIENCE)
+            for _ in range(10):
+                try:
+                    match chance.randrange(4):
+                        case 0:
+                            space.add(Busy, f"agent-{number}")
+                        case 1:
+                            space.remove(f"agent-{number}")
+                        case 2:
+                            me.send({"to": "*", "action": {"name": "work", "args": {"number": 1}}})
+                        case _:
+                            me.proxy(f"agent-{chance.randrange(8)}", timeout=1.0).done()
+                except AgencyError:
+                    pass  # which one depends on who came first; that all of it ends does not
+
+        troubles = [
+            begin(lambda n=n, c=random.Random(seed.random()): trouble(n, c))  # type: ignore[misc]  # noqa: S311
+            for n in range(8)
+        ]
+        started.wait(PATIENCE)
+        for one in troubles[:4]:
+            one.result(PATIENCE)
+        ends(space.destroy)
+        for one in troubles:
+            one.result(PATIENCE)
+
+
+class Lingering(Agent):
+    """Leaves when it is let go."""
+
+    def __init__(self, id: str, door: str) -> None:
+        super().__init__(id)
+        self._door = door
+
+    def before_remove(self) -> None:
+        self.send({"to": "me", "action": {"name": "say", "args": {"content": "leaving"}}})
+        with open(self._door, "rb") as door:  # noqa: PTH123  # a pipe: opens when the test does
+            door.read()
+
+
+@pytest.fixture
+def not_kept_on_local_space(kind: str, request: pytest.FixtureRequest) -> None:
+    if kind == "LocalSpace":
+        reason = "not kept yet: who waits for a worker is found by the agent's id alone"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+
+
+@pytest.mark.usefixtures("not_kept_on_local_space")
+def test_of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone(
+    make_space: MakeSpace, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "door")
+    space = make_space(grace=10.0)
+    space.add(Lingering, "a", str(tmp_path / "door"))
+    me = space.join("me")
+    removals = [begin(lambda: space.remove("a")) for _ in range(2)]
+    assert me.receive(PATIENCE)["action"]["args"]["content"] == "leaving"
+    eventually(lambda: sum(removal.done() for removal in removals) == 1, limit=3.0)
+    (tmp_path / "door").write_bytes(b"")
+    outcomes = {type(removal.exception(PATIENCE)) for removal in removals}
+    assert outcomes == {type(None), UnknownAgent}
+    space.add(Odd, "a")
+    assert me.proxy("a").ping() == "pong"
+
+
+class Destroyer(Agent):
+    """Destroys the space it lives in."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self.space = space
+        self.destroyed = threading.Event()
+
+    @action
+    def destroy(self) -> None:
+        self.space.destroy()
+        self.destroyed.set()
+
+
+def test_an_action_may_destroy_the_space_it_runs_in(make_space: MakeSpace) -> None:
+    with leaves_nothing_behind():
+        space = make_space()
+        destroyer = space.add(Destroyer("destroyer", space))
+        space.join("me").send({"to": "destroyer", "action": {"name": "destroy"}})
+        assert destroyer.destroyed.wait(PATIENCE)
+        assert space.wait(PATIENCE)
+
+
+def test_a_clock_that_jumps_disturbs_no_timeout(
+    make_space: MakeSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = make_space(grace=0.2)
+    real = time.time
+    jumps = itertools.cycle([3600.0, -3600.0, 0.0])
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    space.add(Odd, "odd")
+    me = space.join("me")
+    for _ in range(100):
+        assert me.proxy("odd", timeout=PATIENCE).ping() == "pong"
+    with pytest.raises(RequestTimeout):
+        me.proxy("odd", timeout=0.1).never_return()

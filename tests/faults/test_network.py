@@ -1,0 +1,292 @@
+"""Faults between an application and its broker: links that break, stall, lie, and come back."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agency import Agent, AMQPSpace, NotAccepted, OutcomeUnknown, action
+from agency.spaces import amqp_space
+from agency.spaces.amqp_link import Link, Outcome, Properties, Topology
+from tests.broker import Broker, BrokerAddress
+from tests.faults.conftest import options_for
+from tests.faults.ledger import Ledger
+from tests.faults.members import Recorder
+from tests.faults.proxy import Proxy
+from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
+from tests.programs import PATIENCE
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+
+class Applications:
+    """Applications of one space: each straight to the broker, or through the bad network."""
+
+    def __init__(self, broker: BrokerAddress, proxy: Proxy, ledger: Ledger, path: Path) -> None:
+        self.broker, self.proxy, self.ledger, self.path = broker, proxy, ledger, path
+        self.exchange = f"network-{random.getrandbits(64):x}"  # noqa: S311
+        self.stack = ExitStack()
+        self.number = 0
+
+    def direct(self) -> AMQPSpace:
+        return self._open(self.broker.port)
+
+    def through_proxy(self) -> AMQPSpace:
+        return self._open(self.proxy.port)
+
+    def _open(self, port: int) -> AMQPSpace:
+        space = AMQPSpace(
+            options_for(self.broker, port=port, hostname="127.0.0.1"), exchange=self.exchange
+        )
+        self.stack.callback(lambda: ends(space.destroy))
+        space.dead_letters.listen(self.ledger.dead)
+        return space
+
+    def send(self, me: Agent, count: int, to: str = "bob") -> None:
+        """Send the next so many, noted in the ledger."""
+        for number in range(self.number, self.number + count):
+            with self.ledger.sending(me.id, to, number):
+                me.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
+        self.number += count
+
+    def drained(self) -> None:
+        """Return when all that was accepted has been begun with."""
+        eventually(lambda: not self.ledger.verdict().lost, lambda: str(self.ledger.verdict()))
+
+    def clean(self) -> bool:
+        self.drained()
+        verdict = self.ledger.verdict()
+        print(verdict)  # noqa: T201  # the figures of a long run
+        return verdict.is_clean()
+
+
+@pytest.fixture
+def applications(
+    broker: BrokerAddress, proxy: Proxy, ledger: Ledger, tmp_path: Path
+) -> Iterator[Applications]:
+    applications = Applications(broker, proxy, ledger, tmp_path / "ledger")
+    with leaves_nothing_behind(), applications.stack:
+        yield applications
+
+
+def both_through_the_proxy(applications: Applications) -> tuple[AMQPSpace, Agent]:
+    """A receiver and a sender, in two applications, behind the bad network."""
+    receiving, sending = applications.through_proxy(), applications.through_proxy()
+    receiving.add(Recorder, "bob", applications.path)
+    return sending, sending.join("ann")
+
+
+def test_links_cut_at_random_lose_double_and_reorder_nothing(
+    applications: Applications, seed: random.Random
+) -> None:
+    cut_at_random(applications, seed, cuts=5)
+
+
+@pytest.mark.long
+def test_sixty_random_cuts(applications: Applications, seed: random.Random) -> None:
+    cut_at_random(applications, seed, cuts=60)
+
+
+def cut_at_random(applications: Applications, chance: random.Random, cuts: int) -> None:
+    _, ann = both_through_the_proxy(applications)
+    for _ in range(cuts):
+        before = applications.proxy.accepted
+        sending = begin(lambda: applications.send(ann, 200))
+        eventually(lambda: applications.ledger.count("begun") > applications.number)
+        for _ in range(chance.randrange(1, 3)):
+            applications.proxy.cut()
+        ends(sending.result)
+        eventually(lambda before=before: applications.proxy.accepted > before)  # type: ignore[misc]
+    assert applications.clean()
+
+
+@pytest.mark.parametrize("ways", [("to_server", "to_client"), ("to_server",), ("to_client",)])
+def test_a_link_that_falls_silent_is_noticed_and_made_again(
+    applications: Applications, ways: tuple[Any, ...]
+) -> None:
+    """Nobody is told by TCP; the heartbeat finds out, and what was under way is sent again, once."""
+    _, ann = both_through_the_proxy(applications)
+    applications.send(ann, 20)
+    before = applications.proxy.accepted
+    applications.proxy.stall(*ways)
+    sending = begin(lambda: applications.send(ann, 20))
+    eventually(lambda: applications.proxy.accepted > before)
+    applications.proxy.resume()
+    ends(sending.result, limit=60.0)
+    assert applications.clean()
+
+
+@pytest.mark.parametrize("way", ["to_server", "to_client"])
+def test_a_link_of_which_one_half_is_closed_is_made_again(
+    applications: Applications, way: Any
+) -> None:
+    _, ann = both_through_the_proxy(applications)
+    applications.send(ann, 20)
+    before = applications.proxy.accepted
+    applications.proxy.half_close(way)
+    sending = begin(lambda: applications.send(ann, 20))
+    eventually(lambda: applications.proxy.accepted > before)
+    ends(sending.result, limit=60.0)
+    assert applications.clean()
+
+
+def test_bytes_that_come_one_by_one_and_late_are_only_slow(applications: Applications) -> None:
+    applications.proxy.delay(0.0001, jitter=0.0002)
+    applications.proxy.slice(16)
+    _, ann = both_through_the_proxy(applications)
+    applications.send(ann, 20)
+    assert applications.clean()
+
+
+def test_a_link_that_breaks_after_so_many_bytes_gets_everything_across_in_the_end(
+    applications: Applications,
+) -> None:
+    """Each connection lasts a little longer than the one before: a stairway."""
+    receiving, sending = applications.through_proxy(), applications.through_proxy()
+    receiving.add(Recorder, "bob", applications.path)
+    ann = sending.join("ann")
+    for size in range(3000, 30_000, 3000):
+        before = applications.proxy.accepted
+        applications.proxy.limit(size)
+        sending_now = begin(lambda: applications.send(ann, 50))
+        eventually(lambda before=before: applications.proxy.accepted > before)  # type: ignore[misc]
+        applications.proxy.limit(None)
+        ends(sending_now.result)
+    assert applications.clean()
+
+
+def test_what_the_broker_has_and_nobody_confirmed_is_sent_again_and_begun_once(
+    applications: Applications,
+) -> None:
+    """The sender cannot know, and sends again after the link has broken; the receiver knows."""
+    receiving, sending = applications.direct(), applications.through_proxy()
+    receiving.add(Recorder, "bob", applications.path)
+    ann = sending.join("ann")
+    applications.send(ann, 5)
+    applications.proxy.swallow_confirms()
+    unconfirmed = begin(lambda: applications.send(ann, 1))
+    eventually(lambda: applications.ledger.count("begun") == 6)
+    assert applications.proxy.swallowed
+    assert not unconfirmed.done()
+    applications.proxy.swallow_confirms(False)
+    applications.proxy.cut()
+    ends(unconfirmed.result)
+    applications.send(ann, 5)
+    assert applications.clean()
+
+
+def test_what_is_never_confirmed_is_unknown_and_not_said_to_have_failed(
+    applications: Applications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp_space, "SEND_TIMEOUT", 0.5)
+    receiving, sending = applications.direct(), applications.through_proxy()
+    receiving.add(Recorder, "bob", applications.path)
+    ann = sending.join("ann")
+    applications.proxy.swallow_confirms()
+    with pytest.raises(OutcomeUnknown, match="bob"):
+        ann.send({"to": "bob", "action": {"name": "note", "args": {"number": 0}}})
+    eventually(lambda: applications.ledger.count("begun") == 1)
+
+
+def test_what_was_never_written_is_said_not_to_have_been_sent(
+    applications: Applications, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(amqp_space, "SEND_TIMEOUT", 0.5)
+    sending = applications.through_proxy()
+    ann = sending.join("ann")
+    applications.proxy.refuse()
+    eventually(lambda: "publishing connection lost" in caplog.text)
+    with pytest.raises(NotAccepted):
+        ann.send({"to": "bob", "action": {"name": "note", "args": {"number": 0}}})
+
+
+def test_a_confirm_that_comes_too_late_confirms_nothing_else(
+    broker: BrokerAddress, proxy: Proxy
+) -> None:
+    """Two Python clients take the late confirm of one message for that of the next."""
+    topology = Topology("late-confirms")
+    link = Link.connect(options_for(broker, port=proxy.port, heartbeat=60), topology)
+    link.claim("a")
+    try:
+        for number in range(100):
+            proxy.stall("to_client")
+            given_up = link.publish("a", b"1", Properties(message_id=f"{number}.1"), timeout=1)
+            assert given_up.wait(0.01) in {Outcome.UNKNOWN, Outcome.NOT_SENT}
+            nobody = link.publish(
+                "nobody", b"2", Properties(message_id=f"{number}.2"), timeout=PATIENCE
+            )
+            proxy.resume()
+            assert nobody.wait(PATIENCE) is Outcome.UNROUTABLE
+            assert given_up.outcome in {Outcome.UNKNOWN, Outcome.NOT_SENT}
+    finally:
+        link.release("a", delete_mailbox=True)
+        link.close(0)
+
+
+def test_a_host_that_vanishes_is_succeeded_and_fenced_when_it_comes_back(
+    applications: Applications,
+) -> None:
+    """Two applications never take mail of one id at the same time."""
+    vanishing, other = applications.through_proxy(), applications.direct()
+    vanishing.add(Recorder, "bob", applications.path)
+    ann = other.join("ann")
+    applications.send(ann, 10)
+    applications.drained()
+    applications.proxy.stall()
+    applications.send(ann, 10)
+    other.add(Recorder, "bob", applications.path)  # waits until the broker knows of the death
+    applications.send(ann, 10)
+    applications.drained()
+    before = applications.proxy.accepted
+    applications.proxy.resume()
+    eventually(lambda: applications.proxy.accepted >= before + 2)
+    applications.send(ann, 10)
+    applications.drained()
+    # What was handled but whose acknowledgement was still on its way is begun again by the successor.
+    assert applications.ledger.verdict().is_clean(duplicates_allowed=True)
+
+
+class Slow(Agent):
+    """Begins, and waits until it is let go."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.began: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.go = threading.Semaphore(0)
+
+    @action
+    def work(self, number: int) -> None:
+        self.began.put(number)
+        self.go.acquire(timeout=PATIENCE)
+
+
+def test_an_action_that_outlasts_the_servers_patience_runs_once_and_harms_no_other_agent(
+    own_broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RabbitMQ closes the channel of whoever does not acknowledge in time, and delivers again."""
+    own_broker.rabbitmqctl(
+        "eval",
+        "application:set_env(rabbit, consumer_timeout, 1000),"
+        " application:set_env(rabbit, channel_tick_interval, 500).",
+    )
+    with AMQPSpace(options_for(own_broker.address, heartbeat=60)) as space:
+        slow, other = space.add(Slow("slow")), space.add(Slow("other"))
+        me = space.join("me")
+        me.send({"to": "slow", "action": {"name": "work", "args": {"number": 1}}})
+        assert slow.began.get(timeout=PATIENCE) == 1
+        eventually(lambda: "'slow' is not served for now" in caplog.text)
+        other.go.release()
+        me.send({"to": "other", "action": {"name": "work", "args": {"number": 2}}})
+        assert other.began.get(timeout=PATIENCE) == 2
+        for _ in range(2):
+            slow.go.release()
+        me.send({"to": "slow", "action": {"name": "work", "args": {"number": 3}}})
+        assert slow.began.get(timeout=PATIENCE) == 3
+        assert slow.began.empty()
