@@ -1,0 +1,250 @@
+"""Faults of the broker itself: killed, short of memory or disk, frozen; mailboxes that are full; members that are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agency import Agent, AMQPSpace, MailboxFull
+from tests.broker import Broker, BrokerAddress
+from tests.faults.conftest import options_for
+from tests.faults.ledger import Ledger
+from tests.faults.members import Odd, Recorder
+from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
+from tests.faults.tools import begin, ends, eventually, queues_of
+from tests.programs import PATIENCE, Program
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+
+
+def note(number: int, to: str = "bob") -> dict[str, object]:
+    return {"to": to, "action": {"name": "note", "args": {"number": number}}}
+
+
+class Load:
+    """Two applications on one broker: ann sends to bob, who notes."""
+
+    def __init__(self, broker: BrokerAddress, ledger: Ledger, path: Path) -> None:
+        exchange = f"broker-{uuid.uuid4().hex}"
+        self.sending = AMQPSpace(options_for(broker), exchange=exchange)
+        self.receiving = AMQPSpace(options_for(broker), exchange=exchange)
+        self.receiving.add(Recorder, "bob", path)
+        self.ann = self.sending.join("ann")
+        self.ledger = ledger
+        self.number = 0
+        for space in (self.sending, self.receiving):
+            space.dead_letters.listen(ledger.dead)
+
+    def send(self, count: int) -> None:
+        for number in range(self.number, self.number + count):
+            with self.ledger.sending("ann", "bob", number):
+                self.ann.send(note(number))
+        self.number += count
+
+    def is_clean(self) -> bool:
+        eventually(
+            lambda: not self.ledger.verdict().lost, lambda: str(self.ledger.verdict()), limit=60.0
+        )
+        verdict = self.ledger.verdict()
+        print(verdict)  # noqa: T201  # the figures of a long run
+        return verdict.is_clean()
+
+    def destroy(self) -> None:
+        ends(self.sending.destroy)
+        ends(self.receiving.destroy)
+
+
+@pytest.fixture
+def load(own_broker: Broker, ledger: Ledger, tmp_path: Path) -> Iterator[Load]:
+    load = Load(own_broker.address, ledger, tmp_path / "ledger")
+    yield load
+    load.destroy()
+
+
+def kill_and_start(broker: Broker, load: Load, times: int) -> None:
+    for _ in range(times):
+        sending = begin(lambda: load.send(200))
+        eventually(lambda: load.ledger.count("begun") > load.number)
+        broker.kill()
+        broker.start()
+        ends(sending.result, limit=90.0)
+
+
+def test_a_broker_that_is_killed_under_load_costs_time_and_no_message(
+    own_broker: Broker, load: Load
+) -> None:
+    kill_and_start(own_broker, load, times=1)
+    assert load.is_clean()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_broker_that_is_killed_ten_times(own_broker: Broker, load: Load) -> None:
+    kill_and_start(own_broker, load, times=10)
+    assert load.is_clean()
+
+
+def test_a_broker_that_stands_still_is_waited_for(own_broker: Broker, load: Load) -> None:
+    load.send(20)
+    own_broker.freeze()
+    sending = begin(lambda: load.send(20))
+    assert not sending.done()
+    own_broker.thaw()
+    ends(sending.result, limit=60.0)
+    assert load.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("alarm", "relief"),
+    [
+        (
+            ("set_vm_memory_high_watermark", "absolute", "1000000"),
+            ("set_vm_memory_high_watermark", "0.4"),
+        ),
+        (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "1MB")),
+    ],
+    ids=["memory", "disk"],
+)
+def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwhile(
+    own_broker: Broker, load: Load, alarm: tuple[str, ...], relief: tuple[str, ...]
+) -> None:
+    load.send(20)
+    own_broker.rabbitmqctl(*alarm)
+    eventually(lambda: not load.ledger.verdict().lost)
+    sending = begin(lambda: load.send(20))
+    assert not sending.done()
+    own_broker.rabbitmqctl(*relief)
+    ends(sending.result, limit=60.0)
+    assert load.is_clean()
+
+
+def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Broker) -> None:
+    space = AMQPSpace(options_for(own_broker.address), grace=0.5)
+    space.add(Odd, "odd")
+    me = space.join("me")
+    own_broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
+    sending = begin(lambda: me.send(note(1, to="odd")))
+    ends(space.destroy)
+    assert sending.exception(PATIENCE) is not None
+
+
+# Full mailboxes
+
+
+def test_a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others(
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+) -> None:
+    vhost.rabbitmqctl(
+        *("set_policy", "--vhost", vhost.vhost, "--apply-to", "queues"),
+        *("small", r"\.mailbox\.bob$", json.dumps({"max-length": 5})),
+    )
+    with AMQPSpace(options_for(vhost), grace=0.2) as space:
+        space.dead_letters.listen(ledger.dead)
+        space.add(Odd, "bob")
+        space.add(Recorder, "carl", tmp_path / "ledger")
+        ann = space.join("ann")
+        ann.send({"to": "bob", "action": {"name": "never_return"}})
+        accepted = fill(ann)
+        assert 5 <= accepted < 1000
+        with ledger.sending("ann", "carl", 7):
+            ann.send(note(7, to="*"))
+        assert ann.proxy("carl").process()
+        verdict = ledger.verdict()
+        assert verdict.is_clean(), verdict  # carl had it once
+        assert verdict.dead == {"mailbox_full": 1}  # and the operator hears of bob
+
+
+def fill(sender: Agent) -> int:
+    """Send to bob until his mailbox is full; how many messages that took."""
+    for number in range(1000):
+        try:
+            sender.send(note(number))
+        except MailboxFull as error:
+            assert "bob" in str(error)
+            return number
+    raise AssertionError("the mailbox is never full")
+
+
+# Members that are killed
+
+
+def test_a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew(
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+) -> None:
+    kill_receivers(vhost, ledger, tmp_path / "ledger", random.Random(0), kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_hundred_receivers_are_killed_at_random(
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    kill_receivers(vhost, ledger, tmp_path / "ledger", seed, kills=100)
+
+
+def kill_receivers(
+    vhost: BrokerAddress, ledger: Ledger, path: Path, chance: random.Random, kills: int
+) -> None:
+    """Nothing is lost and order is kept; what had been begun may be begun again by the successor."""
+    with AMQPSpace(options_for(vhost), exchange="killed") as space:
+        ann = space.join("ann")
+        number = 0
+        for _ in range(kills):
+            with receiver(vhost, path) as program:
+                program.wait_for("serves")
+                for _ in range(chance.randrange(1, 100)):
+                    with ledger.sending("ann", "bob", number):
+                        ann.send(note(number))
+                    number += 1
+                program.kill()
+                program.end()
+        with receiver(vhost, path):
+            eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
+        verdict = ledger.verdict()
+        print(verdict)  # noqa: T201  # the figures of a long run
+        assert verdict.is_clean(duplicates_allowed=True), verdict
+
+
+def receiver(vhost: BrokerAddress, path: Path) -> Program:
+    environment = ENVIRONMENT | {"AMQP_URL": f"{vhost.url()}?heartbeat=1"}
+    return Program(PROGRAMS / "receives.py", "killed", str(path), env=environment)
+
+
+def test_a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted(
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+) -> None:
+    with AMQPSpace(options_for(vhost), exchange="killed") as space:
+        space.add(Recorder, "bob", tmp_path / "ledger")
+        environment = ENVIRONMENT | {"AMQP_URL": vhost.url()}
+        path = str(tmp_path / "ledger")
+        with Program(PROGRAMS / "sends.py", "killed", path, env=environment) as program:
+            eventually(lambda: ledger.count("begun") > 100)
+            program.kill()
+            program.end()
+        eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
+        verdict = ledger.verdict()
+        assert verdict.is_clean(), verdict
+        assert verdict.accepted > 100
+
+
+def test_agents_that_are_removed_leave_no_queue_on_the_broker(vhost: BrokerAddress) -> None:
+    with AMQPSpace(options_for(vhost)) as space:
+        for number in range(5):
+            space.add(Odd, f"odd-{number}")
+        assert len(queues_of(vhost)) == 15
+    eventually(lambda: queues_of(vhost) == {})
+
+
+def test_a_process_that_was_forked_cannot_disturb_the_link_of_its_parent(
+    vhost: BrokerAddress,
+) -> None:
+    environment = ENVIRONMENT | {"AMQP_URL": vhost.url()}
+    with Program(PROGRAMS / "forks.py", env=environment) as program:
+        assert program.wait_for("child:") == "child: SpaceClosed\n"
+        assert program.wait_for("parent:") == "parent: pong\n"
+        assert program.end() == 0
