@@ -4,12 +4,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS :=
+export SEED MINUTES
 # In a process of its own, as in a program: transformers imports itself piece by piece, and minds who did so before.
 MODELS := tests/demo/test_chatty_ai.py
 QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help test quick demo lint format bench lock clean
+.PHONY: help test quick faults soak demo lint format bench lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | awk -F'#' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -23,6 +24,14 @@ test: $(VENV)/dev.ready ## set up all that the tests need, a RabbitMQ and Chromi
 quick: $(VENV)/dev.ready ## the tests that stay in one process, in less than half a minute, for people at work
 	$(BIN)/ruff check --quiet
 	$(BIN)/python -m pytest -n logical --dist worksteal $(QUICK) $(ARGS)
+
+faults: $(VENV)/dev.ready ## the tests of faults, the long ones too, for an hour (SEED=7 repeats one)
+	@scripts/system-packages rabbitmq
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not soak" -rP tests/faults $(ARGS)
+
+soak: $(VENV)/dev.ready ## all faults at random for two hours (MINUTES=10, SEED=7)
+	@scripts/system-packages rabbitmq
+	$(BIN)/python -m pytest -m soak -s tests/faults $(ARGS)
 
 demo: $(VENV)/demo.ready ## set up what the demo needs and show it at http://localhost:8080
 	$(BIN)/python examples/demo/demo_local.py

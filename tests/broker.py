@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from types import TracebackType
@@ -238,7 +239,7 @@ class Broker:
     # -- its life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the node; returns when it greets an AMQP client.
+        """Start the node; returns when it greets an AMQP client and `rabbitmqctl` can use it.
 
         Raises `BrokerError` with the end of its log if it ends first or takes longer than
         `START_LIMIT`, and `RuntimeError` if it is running already.
@@ -250,8 +251,7 @@ class Broker:
         first = not (self.folder / "data").exists()
         for _ in range(3):
             self._write_configuration()
-            process = self._launch()
-            if _wait_until(lambda: _greets(self.port), process, START_LIMIT):
+            if _wait_until(partial(self._is_up, self._boots()), self._launch(), START_LIMIT):
                 return
             self._end(signal.SIGKILL)
             if not first or "eaddrinuse" not in self._log():
@@ -385,8 +385,18 @@ class Broker:
             self._guard.stdin.write(" ".join(str(pid) for pid in pids if pid).encode() + b"\n")
             self._guard.stdin.flush()
 
+    def _is_up(self, boots: int) -> bool:
+        """Whether the node has come up once more than so often, and greets clients: it does a moment
+        before its tools can use it.
+        """
+        return self._boots() > boots and _greets(self.port)
+
+    def _boots(self) -> int:
+        return self._log().count("Server startup complete")
+
     def _log(self) -> str:
-        return (self.folder / "node.log").read_text(errors="replace")
+        log = self.folder / "node.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
 
 class BrokerOnDemand:

@@ -8,6 +8,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,14 @@ def make_space(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeSpace]
     made: list[Space] = []
     exchange = f"faults-{uuid.uuid4().hex}"
 
-    def make(**options: float) -> Space:
+    def make(**options: Any) -> Space:
         if kind == "AMQPSpace":
             broker: BrokerAddress = request.getfixturevalue("broker")
             made.append(AMQPSpace(options_for(broker), exchange=exchange, **options))
+        elif kind == "LocalSpace":
+            made.append(LocalSpace(**options))
         else:
-            made.append((NativeSpace if kind == "NativeSpace" else LocalSpace)(**options))
+            made.append(NativeSpace(**options))
         return made[-1]
 
     yield make

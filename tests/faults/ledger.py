@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +151,7 @@ class Ledger:
             **{k: len(set(noted[k])) for k in ("attempted", "accepted", "refused", "unknown")},
             begun=len(begun),
             dead=dict(reasons),
-            longest_gap=max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0),
+            longest_gap=max((b - a for a, b in pairwise(times)), default=0.0),
         )
 
     def _write(self, kind: str, item: Item, detail: str = "") -> None:

@@ -66,17 +66,32 @@ class Proxy:
 
     def half_close(self, way: Way) -> None:
         """On every connection there is now, end the bytes of this way in order; the other goes on."""
-        self._do(lambda: [pair.half_close(way) for pair in self._pairs])
+
+        def half_close() -> None:
+            for pair in self._pairs:
+                pair.half_close(way)
+
+        self._do(half_close)
 
     def stall(self, *ways: Way) -> None:
         """Pass nothing on any more, these ways or both, and say nothing; new connections get no
         answer either. What was under way is not lost: `resume` passes it on.
         """
-        self._do(lambda: [self._open[way].clear() for way in ways or self._open])
+
+        def stall() -> None:
+            for way in ways or self._open:
+                self._open[way].clear()
+
+        self._do(stall)
 
     def resume(self) -> None:
         """End a stall."""
-        self._do(lambda: [event.set() for event in self._open.values()])
+
+        def resume() -> None:
+            for gate in self._open.values():
+                gate.set()
+
+        self._do(resume)
 
     def refuse(self) -> None:
         """End every connection and take no more, as a server that is down."""

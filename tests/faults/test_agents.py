@@ -7,14 +7,15 @@ import os
 import random
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agency import (
     ActionError,
-    Agent,
     AgencyError,
+    Agent,
     DeadLetter,
     RequestError,
     RequestTimeout,
@@ -147,10 +148,8 @@ def test_coming_going_and_speaking_at_once_ends_and_leaves_nothing(
                 except AgencyError:
                     pass  # which one depends on who came first; that all of it ends does not
 
-        troubles = [
-            begin(lambda n=n, c=random.Random(seed.random()): trouble(n, c))  # type: ignore[misc]  # noqa: S311
-            for n in range(8)
-        ]
+        chances = [random.Random(seed.random()) for _ in range(8)]  # noqa: S311
+        troubles = [begin(partial(trouble, *one)) for one in enumerate(chances)]
         started.wait(PATIENCE)
         for one in troubles[:4]:
             one.result(PATIENCE)

@@ -1,4 +1,4 @@
-"""Faults of the broker itself: killed, short of memory or disk, frozen; mailboxes that are full; members that are killed."""
+"""Faults of the broker: killed, frozen, short of memory or disk; mailboxes that are full; members that are killed."""
 
 from __future__ import annotations
 
@@ -164,8 +164,7 @@ def fill(sender: Agent) -> int:
     for number in range(1000):
         try:
             sender.send(note(number))
-        except MailboxFull as error:
-            assert "bob" in str(error)
+        except MailboxFull:
             return number
     raise AssertionError("the mailbox is never full")
 
@@ -174,9 +173,9 @@ def fill(sender: Agent) -> int:
 
 
 def test_a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew(
-    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_receivers(vhost, ledger, tmp_path / "ledger", random.Random(0), kills=3)
+    kill_receivers(vhost, ledger, tmp_path / "ledger", seed, kills=3)
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""What hostile or broken programs send: bytes that are no message, code in disguise, and the secrets they hope to see."""
+"""What hostile or broken programs send: bytes that are no message, code in disguise; and the secrets they look for."""
 
 from __future__ import annotations
 

@@ -104,6 +104,8 @@ class Model(RuleBasedStateMachine):
         self.exchange = f"model-{uuid.uuid4().hex}"
         self.space: Space = self.open()
         self.me = self.space.join("me")
+        for agent_id in ("ann", "bob"):
+            self.add(agent_id, agent_id == "ann")
 
     def open(self) -> Space:
         if self.kind == "AMQPSpace":
@@ -114,7 +116,7 @@ class Model(RuleBasedStateMachine):
         if hasattr(self, "space"):
             self.space.destroy()
 
-    def ask(self, to: str, name: str, **args: Any) -> Any:
+    def ask(self, to: str, name: str, /, **args: Any) -> Any:
         message = {"to": to, "action": {"name": name, "args": args}}
         return self.me.request(message, timeout=PATIENCE)
 

@@ -31,7 +31,7 @@ class Applications:
 
     def __init__(self, broker: BrokerAddress, proxy: Proxy, ledger: Ledger, path: Path) -> None:
         self.broker, self.proxy, self.ledger, self.path = broker, proxy, ledger, path
-        self.exchange = f"network-{random.getrandbits(64):x}"  # noqa: S311
+        self.exchange = f"network-{random.getrandbits(64):x}"
         self.stack = ExitStack()
         self.number = 0
 

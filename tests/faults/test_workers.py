@@ -44,7 +44,7 @@ def me(space: LocalSpace) -> Guest:
 
 
 def kill_at_random(
-    space: LocalSpace, me: Guest, ledger: Ledger, path: Path, chance: random.Random, kills: int
+    me: Guest, space: LocalSpace, ledger: Ledger, path: Path, *, chance: random.Random, kills: int
 ) -> None:
     """Send to two agents while one of them is killed again and again, and added anew each time."""
     space.dead_letters.listen(ledger.dead)
@@ -80,7 +80,7 @@ def check(ledger: Ledger) -> None:
 def test_a_worker_killed_at_random_moments_loses_nothing_in_silence_and_nothing_of_others(
     space: LocalSpace, me: Guest, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_at_random(space, me, ledger, tmp_path / "ledger", seed, kills=10)
+    kill_at_random(me, space, ledger, tmp_path / "ledger", chance=seed, kills=10)
     check(ledger)
 
 
@@ -89,7 +89,7 @@ def test_a_worker_killed_at_random_moments_loses_nothing_in_silence_and_nothing_
 def test_two_hundred_kills(
     space: LocalSpace, me: Guest, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_at_random(space, me, ledger, tmp_path / "ledger", seed, kills=200)
+    kill_at_random(me, space, ledger, tmp_path / "ledger", chance=seed, kills=200)
     check(ledger)
 
 
@@ -152,7 +152,7 @@ def test_a_worker_that_writes_garbage_harms_nobody_else(space: LocalSpace, me: G
     space.add(Garbler, "garbler")
     space.add(Odd, "well")
     me.send({"to": "garbler", "action": {"name": "garble"}})
-    eventually(lambda: not space.dead_letters.counts == {}, limit=5.0)
+    eventually(lambda: space.dead_letters.counts != {}, limit=5.0)
     assert me.proxy("well", timeout=5.0).ping() == "pong"
 
 

@@ -3,6 +3,8 @@
     with leaves_nothing_behind():              # no thread, open file or child process more than before
         ...
     ends(space.destroy)                        # or the test fails and shows what every thread does
+
+Every wait in the tests of faults has an end.
 """
 
 from __future__ import annotations

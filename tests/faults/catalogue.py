@@ -1,0 +1,659 @@
+"""The catalogue of faults: what can go wrong, which tests put it to the product, and what is lacking.
+
+`python -m tests.faults.catalogue` prints it as the table that stands in `docs/promises.md`; a test
+keeps the two equal, and sees to it that every test named here exists.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["CATALOGUE", "Fault", "table"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. It has tests, or says what is lacking; it may have both."""
+
+    number: int
+    sentence: str
+    tests: tuple[str, ...] = ()
+    """`path::name` below `tests/`, or `conformance::name` for a test that runs on every space."""
+    lacking: str = ""
+    """What is not kept, not built or not tested, as a user should know it."""
+
+
+def _tests(path: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{path}::test_{name}" for name in names)
+
+
+def _conformance(*names: str) -> tuple[str, ...]:
+    return _tests("conformance", *names)
+
+
+_LINK: Final = "amqp/test_link.py"
+_AMQP: Final = "amqp/test_space.py"
+_WORKERS: Final = "local/test_workers.py"
+_END: Final = "lifetime/test_end_of_program.py"
+
+CATALOGUE: Final[tuple[Fault, ...]] = (
+    Fault(
+        1,
+        "An action raises anything, also what cannot be shown, or megabytes of text.",
+        _tests(
+            "faults/test_agents.py",
+            "a_thousand_errors_are_a_thousand_answers_in_order",
+            "an_error_that_cannot_be_shown_is_an_error_all_the_same",
+            "an_error_of_ten_megabytes_is_told_in_brief",
+        )
+        + _conformance("an_agent_survives_whatever_its_action_raises"),
+    ),
+    Fault(
+        2,
+        "An action raises what ends a program: SystemExit, KeyboardInterrupt.",
+        _conformance(
+            "an_agent_survives_whatever_its_action_raises",
+            "an_agent_survives_what_an_async_action_raises",
+        ),
+    ),
+    Fault(
+        3,
+        "An action never returns.",
+        _tests(
+            "faults/test_agents.py",
+            "an_action_that_never_returns_costs_its_requester_a_timeout_and_others_nothing",
+        )
+        + _conformance("an_agent_that_blocks_delays_no_other")
+        + _tests(_WORKERS, "destroy_ends_processes_whose_actions_do_not_end"),
+        lacking="An action has no time limit of its own; in the program's own process it cannot be ended.",
+    ),
+    Fault(
+        4,
+        "Agents wait for each other in a circle.",
+        _conformance(
+            "two_agents_that_wait_for_each_other_are_told_so",
+            "three_agents_that_wait_in_a_ring_are_told_so",
+            "an_agent_that_waits_for_itself_is_told_so",
+            "a_ring_across_applications_is_noticed",
+        ),
+    ),
+    Fault(
+        5,
+        "An agent sends without end; two agents cause each other's messages without end.",
+        _tests(
+            "native/test_loops.py",
+            "two_agents_that_answer_each_other_for_ever_are_stopped_and_the_operator_is_told",
+        ),
+        lacking="Mailboxes of NativeSpace and LocalSpace have no bound: a flood fills the memory.",
+    ),
+    Fault(
+        6,
+        "A callback or a listener raises or never returns.",
+        _conformance(
+            "an_agent_that_cannot_be_set_up_is_not_added",
+            "if_before_action_raises_nothing_else_runs",
+            "if_after_action_raises_the_answer_is_sent_all_the_same",
+            "an_agent_is_removed_even_if_before_remove_raises",
+        )
+        + _tests(
+            "faults/test_agents.py",
+            "agents_that_cannot_be_added_leave_nothing_behind_however_often_it_is_tried",
+            "a_listener_for_dead_letters_that_raises_harms_nobody",
+        ),
+        lacking="Callbacks have no time limit: `before_remove` that never returns keeps `destroy` "
+        "from returning, except for agents in processes of LocalSpace.",
+    ),
+    Fault(
+        7,
+        "Agents come and go while the space is destroyed, from many threads and from inside.",
+        _tests(
+            "faults/test_agents.py",
+            "coming_going_and_speaking_at_once_ends_and_leaves_nothing",
+            "an_action_may_destroy_the_space_it_runs_in",
+            "of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone",
+        )
+        + _tests(
+            "native/test_idle_agents.py",
+            "adding_removing_and_destroying_from_many_threads_leaves_nothing",
+        )
+        + _conformance("a_space_may_be_destroyed_by_several_at_once"),
+        lacking="On LocalSpace, `add` and `remove` of the same id at the same time may wait for each "
+        "other until `start_timeout`.",
+    ),
+    Fault(
+        8,
+        "An answer comes too late, twice, or to a question that nobody asked.",
+        _conformance(
+            "an_answer_that_comes_too_late_answers_nothing_else",
+            "an_answer_out_of_the_blue_is_not_answered",
+            "simultaneous_requests_get_their_own_answers",
+        )
+        + _tests(
+            "unit/test_calls.py",
+            "an_answer_to_another_question_does_not_count",
+            "nothing_is_left_of_calls_that_timed_out",
+        ),
+    ),
+    Fault(
+        9,
+        "A worker is killed: idle, in an action, at random moments under load.",
+        _tests(
+            "faults/test_workers.py",
+            "a_worker_killed_at_random_moments_loses_nothing_in_silence_and_nothing_of_others",
+            "two_hundred_kills",
+        )
+        + _tests(
+            _WORKERS,
+            "messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it_had",
+            "a_sender_that_does_not_wait_is_told_too_when_its_message_may_have_run",
+            "a_concurrent_agent_that_dies_answers_for_all_that_it_had_begun",
+        ),
+        lacking="A worker that died is not started again.",
+    ),
+    Fault(
+        10,
+        "A worker ends itself: segmentation fault, `os._exit`, `abort`.",
+        _tests(
+            _WORKERS,
+            "who_waits_for_an_agent_that_dies_is_told_that_the_outcome_is_unknown",
+            "a_dead_agent_takes_nobody_with_it_and_its_id_is_free_again",
+        ),
+    ),
+    Fault(
+        11,
+        "A worker has no memory left.",
+        _tests("faults/test_workers.py", "a_worker_out_of_memory_fails_that_action_only")
+        + _tests(
+            "faults/test_agents.py",
+            "memory_that_cannot_be_had_is_the_failure_of_that_action_only",
+        ),
+        lacking="The kernel's own killer is a SIGKILL, as in F9; it is not provoked by a test.",
+    ),
+    Fault(
+        12,
+        "A worker is killed in the middle of a write, or writes garbage.",
+        _tests("faults/test_workers.py", "a_worker_that_writes_garbage_harms_nobody_else"),
+        lacking="A worker that writes garbage into the space's own sockets ends all workers of the space.",
+    ),
+    Fault(
+        13,
+        "A worker stands still and goes on later.",
+        _tests(
+            "faults/test_workers.py",
+            "a_worker_that_stands_still_holds_up_nobody_else_and_goes_on_in_order",
+            "a_worker_that_stands_still_does_not_hold_up_the_end",
+        ),
+        lacking="Its mail waits in memory without a bound.",
+    ),
+    Fault(
+        14,
+        "The application is killed, also while it adds agents.",
+        _tests(_END, "no_process_outlives_a_program_that_is_killed")
+        + _tests(
+            "local/test_main_modules.py",
+            "no_process_is_left_when_the_application_is_killed_while_it_adds_agents",
+        ),
+    ),
+    Fault(
+        15,
+        "Ctrl-C once and twice, SIGTERM.",
+        _tests(
+            _END,
+            "a_program_that_only_adds_agents_serves_until_ctrl_c_then_ends_in_order",
+            "sigterm_ends_a_serving_program_in_order",
+            "a_signal_between_the_end_of_main_and_serving_ends_a_program_in_order",
+        )
+        + _tests("faults/test_workers.py", "a_second_ctrl_c_ends_a_program_at_once"),
+        lacking="SIGHUP ends a program at once, without `before_remove`, as it ends any other.",
+    ),
+    Fault(
+        16,
+        "An agent cannot be built elsewhere: not importable, not picklable, raises, dies, never ends.",
+        _tests(
+            _WORKERS,
+            "an_agent_that_cannot_start_is_an_error_that_says_why_and_leaves_nothing",
+            "an_agent_that_is_never_built_is_given_up_after_the_start_timeout",
+            "what_cannot_be_pickled_is_refused_with_a_way_out",
+        ),
+    ),
+    Fault(
+        17,
+        "A receiver is slower than its senders for long.",
+        lacking="Not built on NativeSpace and LocalSpace, see F5. On AMQPSpace see F40.",
+    ),
+    Fault(
+        18,
+        "An agent dies at its start, or at once, again and again.",
+        _tests(_WORKERS, "an_agent_that_cannot_start_is_an_error_that_says_why_and_leaves_nothing"),
+        lacking="Nothing is started again by itself, so nothing has to be stopped from that.",
+    ),
+    Fault(
+        19,
+        "A message kills whoever begins with it.",
+        lacking="On LocalSpace it kills once, as nothing is begun again. On AMQPSpace it comes again to "
+        "every successor: there is no limit to how often.",
+    ),
+    Fault(
+        20,
+        "No file descriptor is left.",
+        _tests(
+            "faults/test_workers.py", "a_program_with_few_file_descriptors_says_so_and_recovers"
+        ),
+        lacking="A limit on processes is not tested.",
+    ),
+    Fault(
+        21,
+        "The program ends without `destroy`: by its end, by `sys.exit`, by an exception.",
+        _tests(
+            _END,
+            "a_program_that_fails_does_not_go_on_serving",
+            "a_program_that_exits_keeps_its_exit_status",
+            "a_program_that_destroys_its_space_ends_by_itself",
+        ),
+    ),
+    Fault(
+        22,
+        "The link to the broker is cut, again and again, under load.",
+        _tests(
+            "faults/test_network.py",
+            "links_cut_at_random_lose_double_and_reorder_nothing",
+            "sixty_random_cuts",
+        ),
+    ),
+    Fault(
+        23,
+        "The broker closes all connections.",
+        _tests(
+            _LINK,
+            "a_thousand_messages_arrive_in_order_while_connections_are_cut",
+            "a_cut_is_reported_and_the_id_and_its_mail_come_back",
+        )
+        + _tests(_AMQP, "mail_of_an_agent_survives_a_cut_and_runs_once"),
+    ),
+    Fault(
+        24,
+        "The link or the broker falls silent, and goes on later.",
+        _tests("faults/test_network.py", "a_link_that_falls_silent_is_noticed_and_made_again")
+        + _tests("faults/test_broker.py", "a_broker_that_stands_still_is_waited_for")
+        + _tests(_LINK, "closing_is_bounded_when_the_server_is"),
+    ),
+    Fault(
+        25,
+        "Half of a connection is closed.",
+        _tests("faults/test_network.py", "a_link_of_which_one_half_is_closed_is_made_again"),
+    ),
+    Fault(
+        26,
+        "The broker has a message and the sender never hears so.",
+        _tests(
+            "faults/test_network.py",
+            "what_the_broker_has_and_nobody_confirmed_is_sent_again_and_begun_once",
+            "what_is_never_confirmed_is_unknown_and_not_said_to_have_failed",
+            "what_was_never_written_is_said_not_to_have_been_sent",
+        ),
+    ),
+    Fault(
+        27,
+        "A confirm comes after its message was given up.",
+        _tests("faults/test_network.py", "a_confirm_that_comes_too_late_confirms_nothing_else"),
+    ),
+    Fault(
+        28,
+        "Connections last for a few bytes only; bytes come one by one.",
+        _tests(
+            "faults/test_network.py",
+            "bytes_that_come_one_by_one_and_late_are_only_slow",
+            "a_link_that_breaks_after_so_many_bytes_gets_everything_across_in_the_end",
+        ),
+    ),
+    Fault(
+        29,
+        "A receiver on AMQP is killed in an action.",
+        _tests(
+            "faults/test_broker.py",
+            "a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew",
+            "a_hundred_receivers_are_killed_at_random",
+        )
+        + _tests(_LINK, "what_is_not_acknowledged_comes_again_to_the_next_holder"),
+        lacking="What had been begun is begun again by the successor, whether the action bears that or not.",
+    ),
+    Fault(
+        30,
+        "A sender is killed while it sends.",
+        _tests(
+            "faults/test_broker.py",
+            "a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted",
+        ),
+    ),
+    Fault(
+        31,
+        "A host vanishes from the network and comes back after its agent has a successor.",
+        _tests(
+            "faults/test_network.py",
+            "a_host_that_vanishes_is_succeeded_and_fenced_when_it_comes_back",
+        )
+        + _tests(_LINK, "a_silent_holder_is_waited_for_and_succeeded"),
+    ),
+    Fault(
+        32,
+        "Two applications add the same id.",
+        _tests(
+            _LINK,
+            "an_id_in_use_is_refused_at_once_and_its_holder_left_alone",
+            "of_many_claimants_exactly_one_wins",
+        )
+        + _conformance("an_id_belongs_to_one_application"),
+    ),
+    Fault(
+        33,
+        "An operator deletes a lease or a mailbox.",
+        _tests(
+            _LINK,
+            "a_lease_deleted_from_outside_is_noticed_and_taken_again",
+            "a_mailbox_deleted_from_outside_is_made_again",
+        ),
+        lacking="What was in a deleted mailbox is gone.",
+    ),
+    Fault(
+        34,
+        "No broker, a wrong account, virtual host, permission or certificate.",
+        _tests(
+            _LINK,
+            "a_wrong_password_is_refused_at_once_and_never_shown",
+            "a_missing_virtual_host_is_refused_by_name",
+            "a_user_without_permission_is_refused_by_name",
+            "tls_to_a_server_without_it_is_refused_at_once",
+            "no_server_is_reported_with_address_and_reason",
+            "a_server_that_never_answers_is_reported_with_its_address",
+            "a_server_that_starts_late_is_waited_for",
+        )
+        + _tests(
+            "faults/test_tls.py",
+            "with_the_right_certificate_agents_speak",
+            "a_certificate_of_an_authority_that_is_not_trusted_is_refused",
+            "a_certificate_of_another_host_is_refused",
+            "a_certificate_that_has_expired_is_refused",
+        ),
+    ),
+    Fault(
+        35,
+        "A queue or an exchange exists with other arguments.",
+        _tests(
+            _LINK,
+            "a_mailbox_of_another_shape_is_refused_by_name",
+            "an_exchange_of_another_type_is_refused_by_name",
+        ),
+    ),
+    Fault(
+        36,
+        "An action outlasts the broker's patience for acknowledgements.",
+        _tests(
+            "faults/test_network.py",
+            "an_action_that_outlasts_the_servers_patience_runs_once_and_harms_no_other_agent",
+        ),
+    ),
+    Fault(
+        37,
+        "A process forks while it is connected.",
+        _tests(
+            "faults/test_broker.py",
+            "a_process_that_was_forked_cannot_disturb_the_link_of_its_parent",
+        ),
+    ),
+    Fault(
+        38,
+        "The broker is killed, or restarted.",
+        _tests(
+            "faults/test_broker.py",
+            "a_broker_that_is_killed_under_load_costs_time_and_no_message",
+            "a_broker_that_is_killed_ten_times",
+        )
+        + _tests(
+            _LINK,
+            "durable_mail_and_unsent_mail_survive_a_restart_of_the_server",
+            "mail_survives_a_server_that_is_killed",
+        ),
+    ),
+    Fault(
+        39,
+        "The broker is short of memory or disk.",
+        _tests(
+            "faults/test_broker.py",
+            "a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwhile",
+            "a_space_may_be_destroyed_while_the_broker_takes_nothing",
+        )
+        + _tests(_LINK, "while_the_server_is_short_of_memory_mail_is_received_and_sending_waits"),
+    ),
+    Fault(
+        40,
+        "A mailbox on the broker is full.",
+        _tests(
+            "faults/test_broker.py",
+            "a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others",
+        ),
+    ),
+    Fault(
+        41,
+        "A message kills every receiver on AMQP.",
+        lacking="Not built, see F19.",
+    ),
+    Fault(
+        42,
+        "Nodes of a cluster are killed in turn.",
+        _tests(
+            "faults/test_cluster.py",
+            "nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing",
+        ),
+        lacking="Mailboxes live on one node (classic queues); while that node is down, mail to them is "
+        "not accepted as such: it counts as mail to nobody.",
+    ),
+    Fault(
+        43,
+        "A node of a cluster is cut off from the others.",
+        _tests(
+            "faults/test_cluster.py",
+            "a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back",
+        ),
+        lacking="As F42. That an id is unique is not promised while a cluster is divided.",
+    ),
+    Fault(
+        44,
+        "All nodes of a cluster stop and start in another order.",
+        _tests(
+            "faults/test_cluster.py",
+            "mail_survives_when_all_nodes_stop_and_start_in_another_order",
+        ),
+    ),
+    Fault(
+        45,
+        "What is almost JSON, and JSON that other languages read differently.",
+        _conformance(
+            "every_bad_message_is_refused_and_the_field_named",
+            "agents_built_by_the_space_get_the_same_verdicts",
+            "every_json_value_survives_exactly",
+        )
+        + _tests(_AMQP, "what_is_not_a_message_is_counted_and_harms_nobody")
+        + _tests(
+            "faults/test_hostile_input.py",
+            "any_bytes_are_a_message_that_comes_back_the_same_or_are_refused",
+        ),
+    ),
+    Fault(
+        46,
+        "Messages that are large, and too large.",
+        _conformance("a_megabyte_survives", "what_is_too_large_is_refused_and_harms_nothing"),
+    ),
+    Fault(
+        47,
+        "Ids that look like patterns, paths, or other ids.",
+        _conformance(
+            "a_message_reaches_the_agent_of_exactly_that_id",
+            "a_message_to_what_looks_like_a_pattern_reaches_nobody_else",
+            "the_longest_ids_work",
+            "other_ids_are_refused_in_every_form",
+        )
+        + _tests(_LINK, "any_id_gets_its_own_mail_and_no_other")
+        + _tests("amqp/test_topology.py", "queue_names_are_short_strings_and_differ"),
+    ),
+    Fault(
+        48,
+        "Storms: errors that cause errors, broadcasts that cause broadcasts.",
+        _conformance("agents_that_cannot_bear_answers_do_not_answer_them")
+        + _tests(
+            "native/test_loops.py",
+            "two_agents_that_answer_each_other_for_ever_are_stopped_and_the_operator_is_told",
+        ),
+        lacking="Broadcasts that each receiver answers by another broadcast multiply until memory or "
+        "patience ends; chains are cut only after 10,000 messages.",
+    ),
+    Fault(
+        49,
+        "Pickled objects, YAML, compressed bombs in a mailbox.",
+        _tests(
+            "faults/test_hostile_input.py",
+            "nothing_that_is_put_on_a_mailbox_is_run_or_unpacked",
+        ),
+    ),
+    Fault(
+        50,
+        "Somebody writes another's name in `from`.",
+        _conformance("every_bad_message_is_refused_and_the_field_named"),
+        lacking="On AMQPSpace whoever has an account may write any `from`: there is no profile yet in "
+        "which the broker proves it.",
+    ),
+    Fault(
+        51,
+        "Somebody answers for another.",
+        _conformance("an_answer_counts_only_from_the_agent_that_was_asked")
+        + _tests(
+            "faults/test_hostile_input.py",
+            "an_answer_counts_only_from_the_one_who_was_asked_even_with_the_right_numbers",
+        ),
+        lacking="As F50: who forges `from` as well can answer for another, if he can read the request.",
+    ),
+    Fault(
+        52,
+        "Ways around an access policy: other names, overrides, arguments that are none.",
+        _conformance(
+            "nothing_but_actions_can_be_invoked",
+            "a_declared_name_is_called_and_the_methods_is_not",
+            "an_unmarked_override_keeps_what_was_declared",
+            "a_wrong_call_names_the_argument_and_does_not_run",
+            "a_denied_action_does_not_run",
+        ),
+    ),
+    Fault(
+        53,
+        "An outsider asks for help.",
+        _conformance("help_lists_the_actions_that_can_be_called"),
+        lacking="What nobody may invoke is not shown; but a denied action is refused as denied, so that "
+        "it exists can be found out, as the contract says.",
+    ),
+    Fault(
+        54,
+        "The message, or the file, changes between approval and action.",
+        _conformance("what_runs_is_what_was_shown")
+        + _tests(
+            "demo/test_host.py", "what_was_asked_is_what_runs", "a_symbolic_link_is_not_followed"
+        ),
+        lacking="An approval binds the message. What a path in it points at may still change.",
+    ),
+    Fault(
+        55,
+        "An approval that is late, doubled, guessed, or not a plain True.",
+        _conformance(
+            "only_true_permits",
+            "if_asking_fails_it_is_refused",
+            "without_a_decision_in_time_it_is_refused",
+            "several_may_wait_for_permission_at_once",
+            "waiting_for_permission_holds_up_nothing_else",
+        )
+        + _tests(
+            "demo/test_approvals.py",
+            "nobody_else_can_answer_for_the_approver",
+            "a_press_answers_the_question_it_belongs_to_and_only_once",
+            "a_guess_or_a_press_that_comes_too_late_answers_nothing",
+            "who_asks_too_much_is_refused",
+        ),
+    ),
+    Fault(
+        56,
+        "Text that poses as the prompt, or commands the terminal.",
+        _tests(
+            "demo/test_terminal_approval.py",
+            "no_text_can_change_the_terminal_or_pose_as_the_prompt",
+            "everything_that_is_shown_can_be_seen",
+            "what_is_left_out_of_a_long_text_is_said",
+        )
+        + _tests("unit/test_slash.py", "a_command_shows_every_character_on_one_line"),
+    ),
+    Fault(
+        57,
+        "Commands and files of the operating system that do harm or never end.",
+        _tests(
+            "demo/test_host.py",
+            "a_command_that_takes_too_long_is_ended",
+            "a_command_that_writes_without_end_is_ended",
+            "a_daemon_that_a_command_started_ends_with_it",
+            "a_command_does_not_see_secrets",
+            "what_is_no_ordinary_file_is_refused",
+            "what_is_too_large_or_not_text_is_refused",
+        ),
+        lacking="The demo's Host is not confined to a folder: the approver decides.",
+    ),
+    Fault(
+        58,
+        "A web page of another site speaks to the demo's page; text poses as markup.",
+        _tests(
+            "demo/test_page.py",
+            "only_the_page_itself_is_answered",
+            "another_site_cannot_send_anything",
+            "nothing_that_is_said_runs_or_loads_anything",
+            "the_page_shows_and_asks_nobody_else_for_anything",
+        ),
+    ),
+    Fault(
+        59,
+        "Secrets in logs, errors and representations.",
+        _tests("faults/test_hostile_input.py", "no_password_is_logged_or_shown_whatever_goes_wrong")
+        + _tests("amqp/test_options.py", "the_password_is_in_no_repr"),
+    ),
+    Fault(
+        60,
+        "The audit log cannot be written.",
+        lacking="Not built: there is no audit log. `after_action` can write one.",
+    ),
+    Fault(
+        61,
+        "Clocks jump.",
+        _tests("faults/test_agents.py", "a_clock_that_jumps_disturbs_no_timeout"),
+        lacking="Deadlines travel as spans of time, so clocks of hosts may differ; that is not tested.",
+    ),
+)
+
+ANY_ORDER: Final = (
+    _tests(
+        "faults/test_model.py",
+        "a_space_does_what_its_model_does",
+        "a_space_does_what_its_model_does_for_long",
+    )
+    + _tests("faults/test_broker.py", "agents_that_are_removed_leave_no_queue_on_the_broker")
+    + _tests("faults/test_soak.py", "all_faults_at_random_for_hours")
+)
+"""Tests that are of no single fault: anything in any order, and its traces."""
+
+
+def table() -> str:
+    """The catalogue as a table in Markdown."""
+    rows = ["| | fault | tests | what is lacking |", "|---|---|---|---|"]
+    rows += [
+        f"| F{fault.number} | {fault.sentence} | {len(fault.tests) or 'none'} | {fault.lacking} |"
+        for fault in CATALOGUE
+    ]
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -1,0 +1,115 @@
+"""Faults of a cluster of three real nodes. Mailboxes live on one node each today, and these tests say what that means:
+what is not delivered is told, and what was accepted comes when its node does.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from agency import AMQPSpace
+from tests.broker import Broker
+from tests.faults.cluster import Cluster
+from tests.faults.ledger import Ledger
+from tests.faults.members import Recorder
+from tests.faults.tools import begin, ends, eventually
+
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(900)]
+
+WHILE_NODES_COME_BACK = 120.0
+"""Seconds, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+class Load:
+    """Two applications on whichever nodes there are: ann sends to bob, who notes."""
+
+    def __init__(self, cluster: Cluster, ledger: Ledger, path: Path) -> None:
+        exchange = f"cluster-{uuid.uuid4().hex}"
+        options = cluster.options(heartbeat=2)
+        self.sending = AMQPSpace(options, exchange=exchange)
+        self.receiving = AMQPSpace(options, exchange=exchange)
+        self.receiving.add(Recorder, "bob", path)
+        self.ann = self.sending.join("ann")
+        self.ledger = ledger
+        self.number = 0
+        for space in (self.sending, self.receiving):
+            space.dead_letters.listen(ledger.dead)
+
+    def send(self, count: int) -> None:
+        for number in range(self.number, self.number + count):
+            with self.ledger.sending("ann", "bob", number):
+                self.ann.send({"to": "bob", "action": {"name": "note", "args": {"number": number}}})
+        self.number += count
+
+    def destroy(self) -> None:
+        ends(self.sending.destroy)
+        ends(self.receiving.destroy)
+
+
+@pytest.fixture
+def load(cluster: Cluster, ledger: Ledger, tmp_path: Path) -> Iterator[Load]:
+    load = Load(cluster, ledger, tmp_path / "ledger")
+    yield load
+    load.destroy()
+
+
+def check(load: Load) -> None:
+    """When all is whole again, mail flows again; nothing was lost without a dead letter."""
+    before = load.ledger.count("begun")
+    load.send(50)
+    eventually(
+        lambda: load.ledger.count("begun") >= before + 50 and not load.ledger.verdict().silent,
+        lambda: str(load.ledger.verdict()),
+        WHILE_NODES_COME_BACK,
+    )
+    verdict = load.ledger.verdict()
+    print(verdict)  # noqa: T201  # the figures of a long run
+    assert verdict.is_clean(losses_told=True), verdict
+
+
+def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(
+    cluster: Cluster, load: Load
+) -> None:
+    for node in cluster.nodes:
+        load.send(50)
+        sending = begin(lambda: load.send(100))
+        node.kill()
+        ends(sending.result, WHILE_NODES_COME_BACK)
+        node.start()
+        cluster.wait_until_whole()
+    check(load)
+
+
+def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
+    cluster: Cluster, load: Load
+) -> None:
+    for node in cluster.nodes:
+        load.send(50)
+        sending = begin(lambda: load.send(100))
+        cluster.cut_off(node)
+        ends(sending.result, WHILE_NODES_COME_BACK)
+        cluster.join_again(node)
+    check(load)
+
+
+def test_mail_survives_when_all_nodes_stop_and_start_in_another_order(
+    cluster: Cluster, load: Load
+) -> None:
+    load.send(50)
+    for node in cluster.nodes:
+        node.stop()
+    with ThreadPoolExecutor(len(cluster.nodes)) as together:
+        list(together.map(Broker.start, reversed(cluster.nodes)))
+    cluster.wait_until_whole()
+    check(load)
+    assert not load.ledger.verdict().lost
