@@ -44,7 +44,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         "An action raises anything, also what cannot be shown, or megabytes of text.",
         _tests(
             "faults/test_agents.py",
-            "a_thousand_errors_are_a_thousand_answers_in_order",
+            "hundreds_of_errors_are_as_many_answers_in_order",
             "an_error_that_cannot_be_shown_is_an_error_all_the_same",
             "an_error_of_ten_megabytes_is_told_in_brief",
         )
@@ -292,7 +292,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "what_the_broker_has_and_nobody_confirmed_is_sent_again_and_begun_once",
             "what_is_never_confirmed_is_unknown_and_not_said_to_have_failed",
             "what_was_never_written_is_said_not_to_have_been_sent",
+            "what_was_handled_before_it_was_sent_again_to_nobody_is_not_said_not_to_have_run",
         ),
+        lacking="A message that was handled, then sent again after the link broke, and by then had no "
+        "receiver, counts as mail to nobody.",
     ),
     Fault(
         27,

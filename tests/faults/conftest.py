@@ -17,6 +17,13 @@ from tests.broker import Broker, BrokerAddress
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Proxy
 
+WELL = """
+    application:set_env(rabbit, consumer_timeout, 1800000),
+    vm_memory_monitor:set_vm_memory_high_watermark(0.4),
+    rabbit_disk_monitor:set_disk_free_limit("1MB").
+"""
+"""Undoes, in Erlang, what tests set on a broker."""
+
 MakeSpace = Callable[..., Space]
 
 
@@ -72,11 +79,20 @@ def vhost(broker: BrokerAddress) -> Iterator[BrokerAddress]:
     broker.rabbitmqctl("delete_vhost", name)
 
 
-@pytest.fixture
-def own_broker() -> Iterator[Broker]:
-    """A broker for one test, which may do to it what it likes."""
+@pytest.fixture(scope="session")
+def _victim() -> Iterator[Broker]:
     with Broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def own_broker(_victim: Broker) -> Iterator[Broker]:
+    """A broker to which a test may do what it likes; the next test finds it well again."""
+    yield _victim
+    _victim.thaw()
+    if _victim.pid is None:
+        _victim.start()
+    _victim.rabbitmqctl("eval", WELL)
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ CALM = settings(
 
 
 def test_a_space_does_what_its_model_does(kind: str, request: pytest.FixtureRequest) -> None:
-    how = settings(CALM, max_examples=5, stateful_step_count=15, derandomize=True)
+    how = settings(CALM, max_examples=4, stateful_step_count=12, derandomize=True)
     with model(kind, request, bad_network=False) as machine:
         run_state_machine_as_test(machine, settings=how)
 
