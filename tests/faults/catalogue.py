@@ -101,6 +101,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_agents.py",
             "agents_that_cannot_be_added_leave_nothing_behind_however_often_it_is_tried",
             "a_listener_for_dead_letters_that_raises_harms_nobody",
+            "an_agent_that_never_finishes_to_clean_up_does_not_hold_up_the_end",
         ),
         lacking="Callbacks have no time limit: `before_remove` that never returns keeps `destroy` "
         "from returning, except for agents in processes of LocalSpace.",

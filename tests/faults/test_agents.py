@@ -17,6 +17,7 @@ from agency import (
     AgencyError,
     Agent,
     DeadLetter,
+    NativeSpace,
     RequestError,
     RequestTimeout,
     Space,
@@ -194,6 +195,29 @@ def test_of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone(
     assert outcomes == {type(None), UnknownAgent}
     space.add(Odd, "a")
     assert me.proxy("a").ping() == "pong"
+
+
+class HoldsOut(Agent):
+    """Does not want to leave."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.let_go = threading.Event()
+
+    def before_remove(self) -> None:
+        self.let_go.wait()
+
+
+@pytest.mark.xfail(strict=True, reason="not kept yet: callbacks have no time limit")
+def test_an_agent_that_never_finishes_to_clean_up_does_not_hold_up_the_end() -> None:
+    space = NativeSpace(grace=0.2)
+    agent = space.add(HoldsOut("a"))
+    destroyed = begin(space.destroy)
+    try:
+        eventually(destroyed.done, limit=5.0)
+    finally:
+        agent.let_go.set()
+        destroyed.result(PATIENCE)
 
 
 class Destroyer(Agent):
