@@ -68,8 +68,9 @@ def load(own_broker: Broker, ledger: Ledger, tmp_path: Path) -> Iterator[Load]:
 
 def kill_and_start(broker: Broker, load: Load, times: int) -> None:
     for _ in range(times):
+        before = load.number
         sending = begin(lambda: load.send(200))
-        eventually(lambda: load.ledger.count("begun") > load.number)
+        eventually(lambda before=before: load.ledger.count("begun") > before)  # type: ignore[misc]
         broker.kill()
         broker.start()
         ends(sending.result, limit=90.0)

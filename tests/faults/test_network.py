@@ -97,9 +97,9 @@ def test_sixty_random_cuts(applications: Applications, seed: random.Random) -> N
 def cut_at_random(applications: Applications, chance: random.Random, cuts: int) -> None:
     _, ann = both_through_the_proxy(applications)
     for _ in range(cuts):
-        before = applications.proxy.accepted
+        before, number = applications.proxy.accepted, applications.number
         sending = begin(lambda: applications.send(ann, 200))
-        eventually(lambda: applications.ledger.count("begun") > applications.number)
+        eventually(lambda number=number: applications.ledger.count("begun") > number)  # type: ignore[misc]
         for _ in range(chance.randrange(1, 3)):
             applications.proxy.cut()
         ends(sending.result)
