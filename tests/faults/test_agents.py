@@ -30,6 +30,8 @@ from tests.faults.members import Busy, Odd
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
 from tests.programs import PATIENCE
 
+pytestmark = pytest.mark.timeout(180)
+
 MOST_ERROR_TEXT = 8 * 1024 + 200
 """Characters: 8,192 of the error's own and a few words around them."""
 

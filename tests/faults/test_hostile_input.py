@@ -34,6 +34,8 @@ from tests.faults.members import Odd
 from tests.faults.tools import begin, eventually
 from tests.programs import PATIENCE
 
+pytestmark = pytest.mark.timeout(180)
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

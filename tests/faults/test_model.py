@@ -45,6 +45,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.tools import eventually
 from tests.programs import PATIENCE
 
+pytestmark = pytest.mark.timeout(180)
+
 ids = st.sampled_from(["ann", "bob", "#", "a.*"])
 numbers = st.integers(0, 1000)
 

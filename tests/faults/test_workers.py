@@ -27,6 +27,8 @@ from tests.faults.members import Odd, Recorder
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
 from tests.programs import PATIENCE, Program, all_end
 
+pytestmark = pytest.mark.timeout(180)
+
 PROGRAMS = Path(__file__).parent / "programs"
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
 
