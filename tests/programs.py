@@ -75,6 +75,10 @@ class Program:
         """SIGTERM to the program alone, as service managers do."""
         self._process.send_signal(signal.SIGTERM)
 
+    def terminate_group(self) -> None:
+        """SIGTERM to the whole group, as other service managers do."""
+        os.killpg(self._process.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL to the program alone."""
         self._process.kill()

@@ -1,15 +1,17 @@
 """Lifetime: how long a program with spaces runs, and how it ends.
 
-The first agent that is added brings two things to the process, the last space's end takes them away
-again:
+* With the first agent: a program that reaches the end of its main module goes on serving, until Ctrl-C, SIGTERM or
+  `destroy`.
+* With the first space, and until the last is destroyed: Ctrl-C and SIGTERM end the program in order. Every space is
+  destroyed, nothing prints a traceback, and the exit status is the usual 130 or 143. A second Ctrl-C ends it at once.
+* A forked child has no part in this: its parent's spaces are not its own, and it ends when its program does.
 
-* a program that reaches the end of its main module goes on serving, until Ctrl-C, SIGTERM or `destroy`;
-* Ctrl-C and SIGTERM end the program in order: every space is destroyed, nothing prints a traceback, and the exit status
-  is the usual 130 or 143. A second Ctrl-C ends it at once.
+The first two do not happen in an interactive interpreter and under pytest; handlers that the program
+has installed itself are left alone. Below: nothing; `agency.space` tells this module who lives.
 
-Neither happens in an interactive interpreter, under pytest, or outside of the main thread; handlers
-that the program has installed itself are left alone. Below: nothing; `agency.space` tells this
-module who lives.
+A signal may come between any two instructions of the main thread. What must not be cut in two there,
+because a lock would stay taken or half of a frame be written, is done `undisturbed`: then the signal
+is only noted, and acted upon at the end.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,21 +35,31 @@ __all__ = [
     "DefinitionsOnly",
     "Interrupted",
     "definitions_only",
-    "forget",
+    "destroyed",
+    "end_forked_child",
+    "interruptible",
+    "is_main_thread",
+    "keep_serving",
+    "leave_signals_to_parent",
     "leave_to_parent",
-    "remember",
-    "stop_here_if_only_definitions_are_wanted",
+    "made",
+    "stop_serving",
+    "undisturbed",
 ]
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_USUAL: Final = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""The signals that end a program, and what Python has for them."""
 
 
 class Living(Protocol):
     """A space, as far as this module cares."""
 
     def destroy(self) -> None: ...
+
+    def stay_with_parent(self) -> None:
+        """Called in a forked child: the space lives in the parent, and is of no use here."""
 
 
 class Interrupted(SystemExit, KeyboardInterrupt):  # like the two that it is
@@ -68,11 +81,18 @@ class _Lifetime:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.spaces: dict[int, Living] = {}
+        self.main_thread = threading.main_thread().ident
+        self.spaces: WeakSet[Living] = WeakSet()  # made here, and not destroyed
+        self.serving: dict[int, Living] = {}  # those for which the process is to live
         self.hooked = False
         self.main_frame: FrameType | None = None
+        self.main_ended = False
         self.replaced: dict[int, Any] = {}
         self.received: int | None = None
+        self.noted = False
+        """Whether `received` came while the main thread was not to be disturbed."""
+        self.undisturbed = False
+        """Whether the main thread is not to be disturbed. Used by that thread only."""
         self.bell: int | None = (
             None  # where to write a byte, so that `_serve` looks what has changed
         )
@@ -83,31 +103,100 @@ class _Lifetime:
 _process = _Lifetime()
 
 
-def remember(space: Living) -> None:
-    """A space has an agent, so the process is to live until it is destroyed."""
-    if id(space) in _process.spaces:
-        return
+def made(space: Living) -> None:
+    """Called by every space when it is made. Raises `DefinitionsOnly` inside of `definitions_only`."""
+    if _process.definitions_only:
+        raise DefinitionsOnly
     with _process.lock:
-        _process.spaces[id(space)] = space
-        if not _is_program():
-            return
-        if not _process.hooked:
-            _process.hooked = True
-            _process.main_frame = _frame_of_main()
-            _hook_in()
-        if threading.current_thread() is threading.main_thread():
+        _process.spaces.add(space)
+        if _is_program():
+            _process.main_frame = _process.main_frame or _frame_of_main()
             _install_handlers()
 
 
-def forget(space: Living) -> None:
-    """A space was destroyed."""
+def destroyed(space: Living) -> None:
+    """The space has ended, or could not be made."""
     with _process.lock:
-        _process.spaces.pop(id(space), None)
+        _process.spaces.discard(space)
+        stop_serving(space)
         if not _process.spaces:
-            if _process.bell is not None:
-                os.write(_process.bell, b".")
-            if threading.current_thread() is threading.main_thread():
-                _restore_handlers()
+            _restore_handlers()
+
+
+def keep_serving(space: Living) -> None:
+    """A space has an agent, so the process is to live until it is destroyed."""
+    if id(space) in _process.serving:
+        return
+    with _process.lock:
+        _process.serving[id(space)] = space
+        if _is_program() and not _process.hooked:
+            _process.hooked = True
+            _hook_in()
+
+
+def stop_serving(space: Living) -> None:
+    """The process need not live for this space."""
+    with _process.lock:
+        _process.serving.pop(id(space), None)
+        if not _process.serving and _process.bell is not None:
+            os.write(_process.bell, b".")
+
+
+def is_main_thread() -> bool:
+    """Whether this is the thread that signals come to."""
+    return threading.get_ident() == _process.main_thread
+
+
+class undisturbed:  # noqa: N801  # used like a function
+    """Within, in the main thread: a signal is only noted; `Interrupted` is raised at the end.
+
+    For what takes a known time. A second Ctrl-C ends the program all the same.
+    """
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _process.undisturbed
+        if is_main_thread():
+            _process.undisturbed = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if is_main_thread():
+            _process.undisturbed = self._before
+            # A signal that comes from here on raises by itself.
+            _raise_if_noted()
+
+
+class interruptible:  # noqa: N801  # used like a function
+    """Within `undisturbed`, for other people's code, and for waiting without a lock: a signal raises
+    `Interrupted` at once, as it does outside.
+    """
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = _process.undisturbed
+        if is_main_thread():
+            try:
+                _process.undisturbed = False
+                _raise_if_noted()
+            except BaseException:
+                _process.undisturbed = self._before
+                raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if is_main_thread():
+            _process.undisturbed = self._before
 
 
 @contextmanager
@@ -124,15 +213,25 @@ def definitions_only() -> Iterator[None]:
         _process.definitions_only = False
 
 
-def stop_here_if_only_definitions_are_wanted() -> None:
-    """Called by every space when it is made. Raises `DefinitionsOnly` inside of `definitions_only`."""
-    if _process.definitions_only:
-        raise DefinitionsOnly
-
-
 def leave_to_parent() -> None:
-    """This process lives and ends as its parent says: neither of the two things is for it."""
+    """This process lives and ends as its parent says."""
     _process.has_parent = True
+
+
+def leave_signals_to_parent() -> None:
+    """Ctrl-C reaches the whole foreground group, and so may SIGTERM: the parent decides when to stop."""
+    for number, usual in _USUAL.items():
+        _process.replaced[number] = usual
+        # A handler rather than SIG_IGN, which programs that an agent starts would inherit.
+        signal.signal(number, _leave_signal_to_parent)
+
+
+def end_forked_child() -> NoReturn:
+    """End this process, a forked child that has come back to where only its parent goes on."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(0)
 
 
 def _is_program() -> bool:
@@ -181,9 +280,12 @@ def _hook_in() -> None:
     imported, has to come first, or no executor, and so nothing of asyncio that needs one, would
     work in agents while the program serves.
     """
-    import concurrent.futures.thread  # noqa: F401  # only programs that serve need it
+    try:
+        import concurrent.futures.thread  # noqa: F401  # only programs that serve need it
 
-    threading._register_atexit(_serve)  # type: ignore[attr-defined]
+        threading._register_atexit(_serve)  # type: ignore[attr-defined]
+    except RuntimeError:
+        return  # the main thread has ended; the thread that adds agents now keeps the program alive
     atexit.register(_end_as_signalled)
 
 
@@ -191,12 +293,15 @@ def _serve() -> None:
     """In the main thread, after its program ended: go on until every space is destroyed or a signal
     comes; then destroy what is left.
     """
+    if _process.has_parent:
+        return
     if _main_reached_its_end():
         _wait_for_the_end()
-    for space in reversed(list(_process.spaces.values())):
+    _process.main_ended = True
+    for space in reversed(list(_process.serving.values())):
         try:
             space.destroy()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # of a handler that is not ours
             os._exit(128 + signal.SIGINT)
         except Exception:
             logger.exception("a space could not be destroyed")
@@ -208,8 +313,10 @@ def _wait_for_the_end() -> None:
     ear, _process.bell = os.pipe()
     os.set_blocking(_process.bell, False)
     signal.set_wakeup_fd(_process.bell, warn_on_full_buffer=False)
+    _process.main_ended = True
     try:
-        while _process.spaces and _process.received is None:
+        _install_handlers()  # a space made in another thread could not
+        while _process.serving and _process.received is None:
             os.read(ear, 4096)
     except KeyboardInterrupt:  # of a handler that is not ours
         _process.received = signal.SIGINT
@@ -227,19 +334,23 @@ def _end_as_signalled() -> None:
 
 
 def _install_handlers() -> None:
-    for number in _SIGNALS:
-        if number not in _process.replaced and signal.getsignal(number) in (
-            signal.SIG_DFL,
-            signal.default_int_handler,
-        ):
-            _process.replaced[number] = signal.signal(number, _on_signal)
+    if is_main_thread():
+        for number, usual in _USUAL.items():
+            if signal.getsignal(number) is usual:
+                _process.replaced[number] = usual
+                signal.signal(number, _on_signal)
 
 
 def _restore_handlers() -> None:
     if _process.received is not None:
         return  # the program is ending; its last moments stay quiet
+    if is_main_thread():
+        _give_handlers_back()
+
+
+def _give_handlers_back() -> None:
     for number, handler in _process.replaced.items():
-        if signal.getsignal(number) is _on_signal:
+        if signal.getsignal(number) in {_on_signal, _leave_signal_to_parent}:
             signal.signal(number, handler)
     _process.replaced.clear()
 
@@ -248,8 +359,28 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if _process.received is not None and number == signal.SIGINT:
         os._exit(128 + number)
     _process.received = number
-    if _process.main_frame is None or _is_within(_process.main_frame, frame):
+    if _process.undisturbed:
+        _process.noted = True
+    elif _main_runs(frame):
         raise Interrupted(128 + number)
+
+
+def _raise_if_noted() -> None:
+    if _process.noted and not _process.undisturbed and _process.received is not None:
+        _process.noted = False
+        if _main_runs(sys._getframe()):
+            raise Interrupted(128 + _process.received)
+
+
+def _leave_signal_to_parent(number: int, frame: FrameType | None) -> None:
+    """Nothing."""
+
+
+def _main_runs(frame: FrameType | None) -> bool:
+    """Whether what the main thread does, in this frame, is the program's."""
+    if _process.main_frame is None:
+        return not _process.main_ended
+    return _is_within(_process.main_frame, frame)
 
 
 def _is_within(outer: FrameType, frame: FrameType | None) -> bool:
@@ -257,3 +388,20 @@ def _is_within(outer: FrameType, frame: FrameType | None) -> bool:
     while frame is not None and frame is not outer:
         frame = frame.f_back
     return frame is not None
+
+
+def _begin_anew() -> None:
+    """In a forked child: this process has no spaces yet, and ends as a child does."""
+    global _process
+    _give_handlers_back()
+    parents, _process = _process, _Lifetime()
+    _process.has_parent = True
+    _process.definitions_only = parents.definitions_only
+    if parents.bell is not None:
+        signal.set_wakeup_fd(-1)
+    for space in list(parents.spaces):
+        space.stay_with_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -7,12 +7,15 @@ Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Protocol
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn, Protocol
 
+from agency import lifetime
 from agency.agent import Agent, handling
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
@@ -29,14 +32,34 @@ from agency.envelope import (
     answer,
     new_envelope_id,
 )
-from agency.errors import AgencyError, Failure, OutcomeUnknown, RequestError, RequestTimeout
+from agency.errors import (
+    AgencyError,
+    Failure,
+    OutcomeUnknown,
+    RequestError,
+    RequestTimeout,
+    SpaceClosed,
+)
 from agency.runners import runner_for
 from agency.schema import BROADCAST, Message
-from agency.threads import Crew
+from agency.threads import Crew, Latch
 
-__all__ = ["Place", "Resident"]
+__all__ = ["PARENTS", "Place", "Resident", "is_called_by_agent"]
 
 logger = logging.getLogger(__name__)
+
+PARENTS: Final = "this space belongs to the process that was forked; make another one here"
+"""Why a forked child cannot use what it has inherited."""
+
+_called_back: ContextVar[Agent | None] = ContextVar("agency_called_back", default=None)
+"""The agent whose `after_add` or `before_remove` the current thread or task runs."""
+
+
+def is_called_by_agent() -> bool:
+    """Whether the current thread or task runs an action or a callback, so that the end of an agent
+    may have to wait for it.
+    """
+    return handling.get() is not None or _called_back.get() is not None
 
 
 class Place(Protocol):
@@ -60,6 +83,7 @@ class Resident:
         "_runner",
         "_streams",
         "agent",
+        "has_left",
         "has_moved_in",
         "new_id",
     )
@@ -73,6 +97,8 @@ class Resident:
         self._gone = False
         self.has_moved_in = False
         """Whether the agent has set itself up, and so is to clean up."""
+        self.has_left = Latch()
+        """Opened when the agent, after `begin_to_leave`, is no more in the space."""
         self._is_open = False
         self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
@@ -121,7 +147,7 @@ class Resident:
         Raises whatever `after_add` raises.
         """
         self.agent._agency.arrive(self)
-        self._runner.call(self.agent.after_add)
+        self._call_back(self.agent.after_add)
         self.has_moved_in = True
 
     def open_up(self) -> None:
@@ -149,16 +175,38 @@ class Resident:
         Messages that were not begun become dead letters; whoever waits for them is told.
         """
         turn = handling.get()
-        from_inside = turn is not None and turn.agent is self.agent
+        from_inside = (
+            turn is not None and turn.agent is self.agent
+        ) or _called_back.get() is self.agent
         ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
         try:
-            self._runner.call(self.agent.before_remove)
+            self._call_back(self.agent.before_remove)
         except BaseException:
             logger.exception(
                 'before_remove of "%s" raised; it is removed all the same', self.agent.id
             )
         self.vanish()
         return ended
+
+    def _call_back(self, function: Callable[[], Any]) -> None:
+        """Call a callback of the agent so that it can be told from other code."""
+
+        def call() -> Any:
+            token = _called_back.set(self.agent)
+            try:
+                return function()
+            finally:
+                _called_back.reset(token)
+
+        async def call_async() -> None:
+            _called_back.set(self.agent)  # for this task
+            await function()
+
+        self._runner.call(call_async if inspect.iscoroutinefunction(function) else call)
+
+    def stay_with_parent(self) -> None:
+        """Called in a forked child: the agent lives in the parent."""
+        self.__class__ = _InParent
 
     def vanish(self) -> None:
         """Take the home away at once, without callbacks: the agent never came to be, or its space
@@ -178,14 +226,14 @@ class Resident:
     # For the agent
 
     def send(self, message: Message) -> None:
-        self._place.route(self._envelope(message, TELL, None))
+        self._route(self._envelope(message, TELL, None))
 
     def request(self, message: Message, timeout: float | None) -> Any:
         envelope = self._envelope(message, REQUEST, timeout)
         call = ThreadCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
         try:
-            self._place.route(envelope)
+            self._route(envelope)
             return value_of(call.take(timeout))
         finally:
             self._calls.close(envelope.id)
@@ -195,7 +243,7 @@ class Resident:
         call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         self._calls.open(envelope.id, call)
         try:
-            self._place.route(envelope)
+            self._route(envelope)
             return value_of(await call.take(timeout))
         finally:
             self._calls.close(envelope.id)
@@ -280,11 +328,19 @@ class Resident:
                 envelope.chain = (*cause.envelope.chain, cause.agent.id)
         return envelope
 
+    def _route(self, envelope: Envelope) -> None:
+        """Hand an envelope to the space, which must not be interrupted then."""
+        if lifetime.is_main_thread():
+            with lifetime.undisturbed():
+                self._place.route(envelope)
+        else:
+            self._place.route(envelope)
+
     def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
         envelope = self._envelope(message, STREAM, None)
         self._calls.open(envelope.id, call)
         try:
-            self._place.route(envelope)
+            self._route(envelope)
         except BaseException:
             self._calls.close(envelope.id)
             raise
@@ -307,7 +363,7 @@ class Resident:
     def _say(self, envelope: Envelope) -> None:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
         try:
-            self._place.route(envelope)
+            self._route(envelope)
         except AgencyError as error:
             self._place.drop(envelope, Reason.NOT_SENT, str(error))
 
@@ -334,3 +390,25 @@ class Resident:
     def _settle(envelope: Envelope) -> None:
         if envelope.receipt is not None:
             envelope.receipt.settled()
+
+
+class _InParent(Resident):
+    """A resident as it is seen in a forked child. Its agent can do nothing there, and an action that
+    forked goes on in the parent, where it is answered.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise SpaceClosed(PARENTS)
+
+    send = request = arequest = stream = astream = _refuse  # type: ignore[assignment]
+
+    def begin(self, envelope: Envelope) -> NoReturn:
+        lifetime.end_forked_child()
+
+    def emit(self, part: Envelope) -> NoReturn:
+        lifetime.end_forked_child()
+
+    def finish(self, envelope: Envelope, answered: Envelope | None) -> NoReturn:
+        lifetime.end_forked_child()

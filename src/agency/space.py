@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from agency import lifetime
-from agency.agent import Agent, handling
+from agency.agent import Agent
 from agency.deadletters import DeadLetter, DeadLetters, Reason
 from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
 from agency.guest import Guest
-from agency.resident import Resident
+from agency.resident import PARENTS, Resident, is_called_by_agent
 from agency.schema import BROADCAST, check_agent_id, duplicate
 from agency.threads import Crew, Latch
 from agency.turn import describe
@@ -50,16 +50,18 @@ class Space(ABC):
     def __init__(self, *, grace: float = 10.0) -> None:
         if grace < 0:
             raise ValueError(f"grace is a number of seconds, not {grace}")
-        lifetime.stop_here_if_only_definitions_are_wanted()
         self._lock = threading.RLock()
         self._residents: dict[str, Resident] = {}  # written under _lock, read without it
         self._claimed: set[str] = set()  # guarded by _lock
+        self._has_had_agents = False
         self._crew = Crew(f"agency-{type(self).__name__}")
         self._dead_letters = DeadLetters()
         self._grace = grace
         self._closing = False
         self._closed = Latch()
+        self._is_parents = False  # a forked child has only a copy
         self._new_id = new_envelope_id()
+        lifetime.made(self)
 
     # Agents
 
@@ -90,9 +92,11 @@ class Space(ABC):
                 raise TypeError(
                     "an agent that is built already takes no further arguments: space.add(agent)"
                 )
-            self._add_here(_checked_id(agent), lambda: agent)
+            with lifetime.undisturbed():
+                self._add_here(_checked_id(agent), lambda: agent)
             return agent
-        self._add(_checked_class(agent), agent_id, args, kwargs, self._add_class)
+        with lifetime.undisturbed():
+            self._add(_checked_class(agent), agent_id, args, kwargs, self._add_class)
         return None
 
     def add_foreground(
@@ -101,7 +105,10 @@ class Space(ABC):
         """Build an agent in this process, whatever the kind of space, add it, and return it. Raises
         what `add` raises.
         """
-        return self._add(_checked_class(agent_class), agent_id, args, kwargs, self._build_here)  # type: ignore[no-any-return]
+        with lifetime.undisturbed():
+            return self._add(  # type: ignore[no-any-return]
+                _checked_class(agent_class), agent_id, args, kwargs, self._build_here
+            )
 
     def join(self, agent_id: str | None = None) -> Guest:
         """Take part in the space oneself, from a script, a REPL or a notebook, without writing a
@@ -121,14 +128,16 @@ class Space(ABC):
         Raises:
             UnknownAgent: this space object has no such agent (a `ValueError`).
         """
+        self._check_process()
         agent_id = agent.id if isinstance(agent, Agent) else agent
         resident = self._residents.get(agent_id)
         if isinstance(agent, Agent) and resident is not None and resident.agent is not agent:
             resident = None
-        if resident is not None and resident.begin_to_leave():
-            self._take_leave(resident, self._grace)
-        elif isinstance(agent, Agent) or not self._remove_elsewhere(agent_id):
-            raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
+        with lifetime.undisturbed():
+            if resident is not None and resident.begin_to_leave():
+                self._take_leave(resident, self._grace)
+            elif isinstance(agent, Agent) or not self._remove_elsewhere(agent_id):
+                raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
 
     # Lifetime
 
@@ -136,33 +145,39 @@ class Space(ABC):
         """Remove every agent, in the reverse order of their coming, and free all that the space
         holds.
 
-        Idempotent; a second caller waits for the first, unless it is an action of an agent of this
-        space. Requests in progress end with an error. Takes at most about 12 seconds even if
-        actions never end; those are named in the log.
+        Idempotent; a second caller waits for the first, unless it is an action or a callback of an
+        agent. Requests in progress end with an error. Takes at most about 12 seconds even if
+        actions never end; those are named in the log. In a forked child it does nothing.
         """
-        with self._lock:
-            first, self._closing = not self._closing, True
-        if not first:
-            if handling.get() is None:
-                self._closed.wait(2 * self._grace)
+        if self._is_parents:
             return
-        try:
-            self._take_everyone_out()
-            self._shut_down()
-            self._crew.close()
-            stuck = self._crew.join(timeout=1.0)
-            if stuck:
-                logger.warning(
-                    "%s was destroyed while actions are still running on %s", self, ", ".join(stuck)
-                )
-        finally:
-            lifetime.forget(self)
-            self._closed.open()
+        with lifetime.undisturbed():
+            with self._lock:
+                first, self._closing = not self._closing, True
+            if not first:
+                if not is_called_by_agent():
+                    self._closed.wait(2 * self._grace)
+                return
+            try:
+                self._take_everyone_out()
+                self._shut_down()
+                self._crew.close()
+                stuck = self._crew.join(timeout=1.0)
+                if stuck:
+                    logger.warning(
+                        "%s was destroyed while actions are still running on %s",
+                        self,
+                        ", ".join(stuck),
+                    )
+            finally:
+                lifetime.destroyed(self)
+                self._closed.open()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the space has been destroyed. Returns False if that took longer than `timeout`
         seconds.
         """
+        self._check_process()
         return self._closed.wait(timeout)
 
     @property
@@ -248,6 +263,17 @@ class Space(ABC):
         """Free the transport. Called once, after the last agent has left."""
         return
 
+    def stay_with_parent(self) -> None:
+        """Called in a forked child, where the space is a copy without threads: whoever uses it there,
+        or an agent in it, gets `SpaceClosed`, and nothing reaches the parent. An override does the
+        same for its transport.
+        """
+        self._is_parents = True
+        self._lock = threading.RLock()  # another thread may have held it
+        self._crew.stay_with_parent()
+        for resident in self._residents.values():
+            resident.stay_with_parent()
+
     # For kinds of space, and for residents
 
     def _deliver_here(self, envelope: Envelope) -> bool:
@@ -322,24 +348,32 @@ class Space(ABC):
         try:
             self._claim(agent_id)
             try:
-                agent = _build(agent_id, build)
+                with lifetime.interruptible():
+                    agent = _build(agent_id, build)
                 resident = Resident(agent, self, self._crew)
                 self._connect(resident)
                 with self._lock:
                     self._check_open()
                     self._residents[agent_id] = resident
-                _move_in(resident)
+                with lifetime.interruptible():
+                    _move_in(resident)
                 resident.open_up()
+                self._check_stayed(resident)
             except BaseException:
                 if resident is None:
                     self._release(agent_id)
                 else:
                     self._undo_add(resident)
                 raise
+            self._has_had_agents = True
         finally:
-            with self._lock:
-                self._claimed.discard(agent_id)
+            self._end_reservation(agent_id)
         return agent
+
+    def _check_stayed(self, resident: Resident) -> None:
+        if resident.has_left.is_open():
+            self._check_open()
+            raise StartFailed(f"{resident.agent.id!a} left the space in its after_add")
 
     def _undo_add(self, resident: Resident) -> None:
         if not resident.begin_to_leave():
@@ -353,6 +387,7 @@ class Space(ABC):
             self._disconnect(resident)
             resident.vanish()
             self._release(resident.agent.id)
+            resident.has_left.open()
 
     def _reserve(self, agent_id: str) -> None:
         with self._lock:
@@ -360,9 +395,21 @@ class Space(ABC):
             if agent_id in self._residents or agent_id in self._claimed:
                 raise AgentIdInUse(f"the id {agent_id!a} is in use in this space")
             self._claimed.add(agent_id)
-        lifetime.remember(self)
+            lifetime.keep_serving(self)
+
+    def _end_reservation(self, agent_id: str) -> None:
+        """After `_reserve`: the agent is there, or could not be added."""
+        with self._lock:
+            self._claimed.discard(agent_id)
+            if not (self._has_had_agents or self._claimed):
+                lifetime.stop_serving(self)
+
+    def _check_process(self) -> None:
+        if self._is_parents:
+            raise SpaceClosed(PARENTS)
 
     def _check_open(self) -> None:
+        self._check_process()
         if self._closing:
             raise SpaceClosed("the space was destroyed")
 
@@ -377,15 +424,20 @@ class Space(ABC):
             self._residents.pop(resident.agent.id, None)
         self._disconnect(resident)
         self._release(resident.agent.id)
+        resident.has_left.open()
 
     def _take_everyone_out(self) -> None:
         with self._lock:
-            leaving = [one for one in reversed(self._residents.values()) if one.begin_to_leave()]
+            everyone = list(reversed(self._residents.values()))
+        leaving = [one for one in everyone if one.begin_to_leave()]
         limit = (
             time.monotonic() + self._grace
         )  # for all: one that is stuck must not use up another's
         for resident in leaving:
             self._take_leave(resident, max(0.0, limit - time.monotonic()))
+        if not is_called_by_agent():
+            for resident in everyone:  # some were being removed by others
+                resident.has_left.wait(max(0.0, limit - time.monotonic()))
 
 
 def _checked_id(agent: Agent) -> str:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from agency import lifetime
+
 __all__ = ["Crew", "Latch"]
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Crew:
         self._idle: list[_Worker] = []
         self._threads: set[threading.Thread] = set()
         self._closed = False
+        self._is_parents = False
 
     def run(self, job: Callable[[], None]) -> None:
         """Run the job on a thread: the one that became idle last, or a new one. What the job raises
@@ -88,6 +91,14 @@ class Crew:
             thread.join(max(0.0, limit - time.monotonic()))
         return [thread.name for thread in waited_for if thread.is_alive()]
 
+    def stay_with_parent(self) -> None:
+        """Called in a forked child, where none of the threads is, except perhaps the one that forked:
+        if that comes back from its job, the child ends.
+        """
+        self._is_parents = True
+        self._idle.clear()
+        self._threads.clear()
+
     def _work(self, worker: _Worker) -> None:
         try:
             while worker.job is not None:
@@ -96,6 +107,8 @@ class Crew:
                     job()
                 except BaseException:
                     logger.exception("a job of %s raised; the thread goes on", self._name)
+                if self._is_parents:
+                    lifetime.end_forked_child()
                 del job
                 self._idle.append(worker)
                 if self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +40,8 @@ class Runner:
         self._env = env
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[Program]:
-        with Program(PROGRAMS / name, *self._arguments, env=self._env) as program:
+    def __call__(self, name: str, **env: str) -> Iterator[Program]:
+        with Program(PROGRAMS / name, *self._arguments, env={**self._env, **env}) as program:
             yield program
 
 
@@ -60,12 +61,16 @@ def test_a_program_that_only_adds_agents_serves_until_ctrl_c_then_ends_in_order(
     assert "Traceback" not in program.output
 
 
+@pytest.mark.parametrize("to", ["the program", "its group"])
 @pytest.mark.parametrize("name", SERVING)
-def test_sigterm_ends_a_serving_program_in_order(name: str, run: Runner) -> None:
+def test_sigterm_ends_a_serving_program_in_order(name: str, to: str, run: Runner) -> None:
     with run(name) as program:
         program.wait_for("end of main")
         started = program.descendants()
-        program.terminate()
+        if to == "the program":
+            program.terminate()
+        else:
+            program.terminate_group()
         assert program.end() == 143
         assert all_end(started)
     assert {"Built left\n", "Given left\n"} <= set(program.output.splitlines(keepends=True))
@@ -76,6 +81,45 @@ def test_a_signal_between_the_end_of_main_and_serving_ends_a_program_in_order(ru
     with run("is_signalled_between.py") as program:
         assert program.end() == 143
     assert {"Built left\n", "Given left\n"} <= set(program.output.splitlines(keepends=True))
+    assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("by", ["destroy", "remove", "with"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_agents_leave_disturbs_none_and_then_ends_the_program(
+    number: str, by: str, run: Runner
+) -> None:
+    with run("is_signalled_while_leaving.py", SIGNAL=number, BY=by) as program:
+        assert program.end() == {"SIGINT": 130, "SIGTERM": 143}[number]
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given", "Last"]
+    assert "Traceback" not in program.output
+    assert "never reached" not in program.output
+
+
+def test_a_second_ctrl_c_ends_a_program_at_once(run: Runner) -> None:
+    with run("is_signalled_twice.py") as program:
+        program.wait_for("hello from Built")
+        started = program.descendants()
+        assert program.end() == 130
+        assert all_end(started)
+    assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("added", range(6))
+def test_a_signal_at_whatever_moment_ends_a_program_in_order(added: int, run: Runner) -> None:
+    with run("never_rests.py") as program:
+        program.wait_for(f"added Given{added}" if added else "start")
+        if added % 2:
+            program.terminate_group()
+        else:
+            program.interrupt()
+        assert program.end() == (143 if added % 2 else 130)
+    came, left = (
+        re.findall(rf"{word} (\w+)" if word == "added" else rf"(\w+) {word}", program.output)
+        for word in ("added", "left")
+    )
+    assert set(came) <= set(left)
+    assert len(left) == len(set(left))
     assert "Traceback" not in program.output
 
 
@@ -94,6 +138,50 @@ def test_no_process_outlives_a_program_that_is_killed(run: Runner) -> None:
         program.kill()
         assert program.end() == 137
         assert all_end(started)
+
+
+def test_a_forked_child_cannot_use_the_space_and_leaves_it_as_it_is(run: Runner) -> None:
+    with run("forks.py") as program:
+        assert program.end() == 0
+    assert program.output.count("child: this space belongs to the process that was forked") == 4
+    assert "child ended with 3" in program.output
+    assert re.findall("after it hello from (.*)", program.output) == ["Given", "Built"]
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "Traceback" not in program.output
+
+
+def test_a_child_of_multiprocessing_leaves_the_space_as_it_is(run: Runner) -> None:
+    with run("forks_by_multiprocessing.py") as program:
+        assert program.end() == 0
+    assert "child ended with 0" in program.output
+    assert re.findall("after it hello from (.*)", program.output) == ["Given", "Built"]
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "Traceback" not in program.output
+
+
+def test_children_of_actions_end_while_the_program_serves(run: Runner) -> None:
+    with run("forks_in_actions.py") as program:
+        program.wait_for("all children ended")
+        program.interrupt()
+        assert program.end() == 130
+    for agent in ("Built", "Given"):
+        for name in ("fork", "multiprocess", "fork_in_loop"):
+            assert f"{agent} {name} 0\n" in program.output
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "Traceback" not in program.output
+
+
+def test_a_program_that_could_add_no_agent_does_not_serve(run: Runner) -> None:
+    with run("adds_in_vain.py") as program:
+        assert program.end() == 0
+    assert program.output.count("failed") == 2
+
+
+def test_a_thread_may_add_agents_after_the_end_of_main(run: Runner) -> None:
+    with run("adds_after_main.py") as program:
+        assert program.end() == 0
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "end of work" in program.output
 
 
 @pytest.mark.parametrize("name", ENDING)

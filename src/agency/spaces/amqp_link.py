@@ -28,6 +28,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from agency.errors import AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
+from agency.lifetime import interruptible
 from agency.spaces.amqp_connection import IOLoop
 from agency.spaces.amqp_members import Member, Members
 from agency.spaces.amqp_options import AMQPOptions
@@ -35,6 +36,7 @@ from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery, Properties
 from agency.spaces.amqp_publisher import Publisher
 from agency.spaces.amqp_topology import BROADCAST_KEY, Topology
+from agency.threads import Latch
 
 __all__ = [
     "BROADCAST_KEY",
@@ -92,7 +94,7 @@ class Link:
         link._submit(link._publisher.connection.start)
         link._submit(link._members.connection.start)
         try:
-            link._connected.result(options.connect_timeout)
+            _value_of(link._connected, options.connect_timeout)
         except TimeoutError:
             trouble = link._publisher.connection.trouble or link._members.connection.trouble
             link.close(0)
@@ -344,7 +346,7 @@ class Link:
 
     def _result(self, future: Future[_Value], timeout: float) -> _Value:
         try:
-            return future.result(timeout)
+            return _value_of(future, timeout)
         except TimeoutError:
             raise BrokerUnreachable("the AMQP server does not answer") from None
 
@@ -356,6 +358,15 @@ class Link:
             if not self._silent:
                 _log.warning("the AMQP server does not answer; going on without")
             self._silent = True  # whoever has many ids to release shall not wait for each
+
+
+def _value_of(future: Future[_Value], timeout: float) -> _Value:
+    """As `future.result`, which must not be interrupted: it may leave the future locked."""
+    done = Latch()
+    future.add_done_callback(lambda _: done.open())
+    with interruptible():
+        done.wait(timeout)
+    return future.result(0)
 
 
 def _set(future: Future[None]) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from agency import lifetime
 from agency.agent import handling
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt, answer
@@ -83,11 +84,16 @@ class AMQPSpace(Space):
         grace: float = 10.0,
     ) -> None:
         super().__init__(grace=grace)
-        self._topology = Topology(exchange)
-        options = amqp_options or AMQPOptions.from_environment()
-        from agency.spaces.amqp_link import Link
+        try:
+            self._topology = Topology(exchange)
+            options = amqp_options or AMQPOptions.from_environment()
+            from agency.spaces.amqp_link import Link
 
-        self._link = Link.connect(options, self._topology)
+            with lifetime.undisturbed():
+                self._link = Link.connect(options, self._topology)
+        except BaseException:
+            lifetime.destroyed(self)
+            raise
         self._taken: dict[tuple[str, str], _Taken] = {}  # by id of the envelope, and of the agent
         self._markers: dict[str, threading.Event] = {}  # see _turn_away
         self._server_is_quick = True  # else nobody who leaves waits for it any more

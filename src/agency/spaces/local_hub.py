@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 import socket
 from collections import deque
 from mmap import mmap
@@ -233,7 +232,10 @@ class _Hub:
 
     def _welcome(self) -> bool:
         """Take over the socket and the memory of a new worker. False if the nursery is gone."""
-        number, handles, _, _ = socket.recv_fds(self._nursery, ANNOUNCEMENT, 2)
+        try:
+            number, handles, _, _ = socket.recv_fds(self._nursery, ANNOUNCEMENT, 2)
+        except ConnectionResetError:  # it has ended, and left something unread
+            return False
         if not number:
             return False
         end, memory = handles
@@ -276,5 +278,5 @@ def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> 
         memory: shared with the application, an open file.
         nursery: from the nursery, which sends a worker's number with its socket and shared memory.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
+    # Ctrl-C and SIGTERM are ignored, as in the nursery.
     _Hub(application, memory, nursery).run()

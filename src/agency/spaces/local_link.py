@@ -221,6 +221,12 @@ class Link:
             self._socket.close()
             self._outbox.close()
 
+    def stay_with_parent(self) -> None:
+        """Called in a forked child: nothing that is sent there may get to the hub."""
+        self._writing = threading.Lock()  # another thread may have held it
+        self._closed = True
+        self._socket.close()
+
     def _read(self) -> bool:
         if self._is_reading and self._incoming.fill(self._socket):
             for data in self._incoming.frames():

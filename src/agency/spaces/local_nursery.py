@@ -36,6 +36,8 @@ __all__ = ["Nursery", "main"]
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3), of glibc
+_THE_APPLICATIONS: Final = {signal.SIGINT, signal.SIGTERM}
+"""Signals that may reach the whole group; the application decides when to stop."""
 _PATIENCE: Final = 5.0  # seconds for processes that were told to end
 
 
@@ -58,7 +60,7 @@ class Nursery:
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from agency.spaces.local_nursery import main; main{(os.getpid(), *ends)!r}"
         )
-        with their_control, their_hub:
+        with their_control, their_hub, _born_deaf():
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 pass_fds=ends,
@@ -111,6 +113,18 @@ class Nursery:
         return reply["value"]
 
 
+@contextlib.contextmanager
+def _born_deaf() -> Iterator[None]:
+    """Processes that this thread starts within begin with Ctrl-C and SIGTERM held back: they could
+    not bear them yet.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _THE_APPLICATIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _main_module() -> dict[str, str | None]:
     """How a worker can find the application's main module, should it need the definitions in it."""
     module = sys.modules.get("__main__")
@@ -150,7 +164,9 @@ def main(application: int, control_end: int, hub_end: int, memory: int) -> None:
 def _nurse(
     application: int, control: socket.socket, to_application: socket.socket, memory: int
 ) -> Callable[[], None]:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the application decides when to stop
+    for number in _THE_APPLICATIONS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _THE_APPLICATIONS)
     requests = _requests(application, control)
     first = next(requests, None)
     if first is None:
@@ -240,7 +256,10 @@ def _requests(application: int, control: socket.socket) -> Iterator[dict[str, An
             while os.getppid() == application:
                 if any(key.data == "ended" for key, _ in selector.select()):
                     return
-                line = lines.readline()
+                try:
+                    line = lines.readline()
+                except OSError:  # it has ended without reading what was written to it
+                    return
                 if not line:
                     return
                 yield json.loads(line)

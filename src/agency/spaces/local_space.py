@@ -18,6 +18,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from agency import lifetime
 from agency.agent import Agent
 from agency.deadletters import Reason
 from agency.envelope import Envelope
@@ -167,9 +168,9 @@ class LocalSpace(Space):
                 if trace:
                     error.add_note(f"In the agent's process:\n{trace}")
                 raise error
+            self._has_had_agents = True
         finally:
-            with self._lock:
-                self._claimed.discard(agent_id)
+            self._end_reservation(agent_id)
 
     def _remove_elsewhere(self, agent_id: str) -> bool:
         worker = self._elsewhere.get(agent_id)
@@ -236,6 +237,9 @@ class LocalSpace(Space):
             if link is None:
                 return "the space's processes have ended"
             link.send(frame(kind, agent_id.encode(), place, payload))
+            if kind is Frame.ADD:
+                with lifetime.interruptible():  # its constructor may take long
+                    return answer.get(timeout=timeout)
             return answer.get(timeout=timeout)
         except NotAccepted as error:
             return str(error)
@@ -308,6 +312,11 @@ class LocalSpace(Space):
             self._bury(number)
         if link is not None:
             link.close()
+
+    def stay_with_parent(self) -> None:
+        super().stay_with_parent()
+        if self._link is not None:
+            self._link.stay_with_parent()
 
     def _shut_down(self) -> None:
         with self._office:

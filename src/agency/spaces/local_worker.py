@@ -13,7 +13,6 @@ import logging
 import os
 import pickle
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -222,6 +221,10 @@ class _WorkerSpace(Space):
         else:
             door.resident.deliver(envelope)
 
+    def stay_with_parent(self) -> None:
+        super().stay_with_parent()
+        self.link.stay_with_parent()
+
     def _shut_down(self) -> None:
         self.link.stop_reading()  # what is sent until the process ends still goes its way
 
@@ -266,7 +269,7 @@ def run_worker(end: socket.socket, memory: mmap, setting: Setting) -> None:
         memory: shared with the hub, see `agency.spaces.local_memory`.
         setting: of the application.
     """
-    signal.signal(signal.SIGINT, _leave_to_application)
+    lifetime.leave_signals_to_parent()
     sys.argv[:] = setting.argv
     _Definitions(setting.main).announce()
     space = _WorkerSpace(end, memory, setting.grace)
@@ -308,13 +311,6 @@ def rehearse() -> None:
 def _wait_for_frame(heard: FrameReader, stage: socket.socket) -> None:
     while not any(heard.frames()):
         heard.fill(stage)
-
-
-def _leave_to_application(*_: object) -> None:
-    """Ctrl-C reaches the whole foreground group; the application decides when to stop.
-
-    A handler rather than SIG_IGN, which the programs that an agent starts would inherit.
-    """
 
 
 def _end_at_once() -> None:

@@ -1,0 +1,28 @@
+"""The signal comes while the agents are taken out, one by one, by what the environment says."""
+
+import os
+import signal
+
+from common import Greeter, make_space, populate, tell
+
+NUMBER = signal.Signals[os.environ["SIGNAL"]]
+
+
+class Signalling(Greeter):
+    def before_remove(self) -> None:
+        os.kill(os.getpid(), NUMBER)
+        super().before_remove()
+
+
+space = make_space()
+populate(space)
+space.add(Signalling("Last"))
+match os.environ["BY"]:
+    case "destroy":
+        space.destroy()
+    case "remove":
+        space.remove("Last")
+    case "with":
+        with space:
+            pass
+tell("never reached")
