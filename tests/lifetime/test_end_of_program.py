@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import BrokerAddress
-from tests.programs import Program, all_end
+from tests.programs import PATIENCE, Program, all_end
 
 PROGRAMS = Path(__file__).parent / "programs"
 SERVING = ["ends_after_add.py", "loops_for_ever.py", "waits.py"]
@@ -121,6 +122,18 @@ def test_a_signal_at_whatever_moment_ends_a_program_in_order(added: int, run: Ru
     assert set(came) <= set(left)
     assert len(left) == len(set(left))
     assert "Traceback" not in program.output
+
+
+def test_a_program_that_waits_for_a_server_can_be_ended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"amqp://127.0.0.1:{server.getsockname()[1]}"
+        with Program(PROGRAMS / "connects.py", env={"AMQP_URL": url}) as program:
+            server.settimeout(PATIENCE)
+            connection, _ = server.accept()
+            with connection:
+                program.interrupt()
+                assert program.end() == 130
+    assert program.output == ""
 
 
 def test_asyncio_has_threads_in_agents_of_a_program_that_serves(run: Runner) -> None:

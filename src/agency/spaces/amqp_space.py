@@ -27,6 +27,7 @@ from agency.errors import (
     MailboxFull,
     NotAccepted,
     OutcomeUnknown,
+    SpaceClosed,
 )
 from agency.resident import Resident
 from agency.schema import BROADCAST, encode
@@ -146,7 +147,10 @@ class AMQPSpace(Space):
 
     def _disconnect(self, resident: Resident) -> None:
         self._turn_away(resident.agent.id)
-        self._link.stop_consuming(resident.agent.id)
+        try:
+            self._link.stop_consuming(resident.agent.id)
+        except SpaceClosed:
+            pass  # its before_remove has destroyed the space
 
     def _shut_down(self) -> None:
         left = self._link.close(_FLUSH_TIME)

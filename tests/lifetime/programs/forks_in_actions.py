@@ -30,7 +30,7 @@ class Parent(Greeter):
 
 
 def ask() -> None:
-    threading.main_thread().join()
+    main_has_ended.wait()
     for agent in ("Built", "Given"):
         for name in ("fork", "multiprocess", "fork_in_loop"):
             tell(f"{agent} {name} {me.request({'to': agent, 'action': {'name': name}})}")
@@ -42,4 +42,7 @@ if __name__ == "__main__":
     space.add(Parent, "Built")
     space.add(Parent("Given"))
     me = space.join("me")
+    main_has_ended = threading.Event()
     threading.Thread(target=ask).start()
+    at_the_end_of_main = threading._register_atexit  # type: ignore[attr-defined]  # noqa: SLF001
+    at_the_end_of_main(main_has_ended.set)

@@ -1,0 +1,6 @@
+"""Connects to a server that says nothing."""
+
+from agency import AMQPSpace
+
+AMQPSpace()
+print("never reached", flush=True)
