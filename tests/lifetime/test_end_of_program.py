@@ -16,6 +16,7 @@ from tests.programs import PATIENCE, Program, all_end
 
 PROGRAMS = Path(__file__).parent / "programs"
 SERVING = ["ends_after_add.py", "loops_for_ever.py", "waits.py"]
+STATUS = {"SIGINT": 130, "SIGTERM": 143}
 ENDING = ["destroys.py", "uses_with.py", "uses_async_with.py"]
 
 
@@ -85,13 +86,13 @@ def test_a_signal_between_the_end_of_main_and_serving_ends_a_program_in_order(ru
     assert "Traceback" not in program.output
 
 
-@pytest.mark.parametrize("by", ["destroy", "remove", "with"])
+@pytest.mark.parametrize("by", ["destroy", "remove", "with", "async with"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_agents_leave_disturbs_none_and_then_ends_the_program(
     number: str, by: str, run: Runner
 ) -> None:
     with run("is_signalled_while_leaving.py", SIGNAL=number, BY=by) as program:
-        assert program.end() == {"SIGINT": 130, "SIGTERM": 143}[number]
+        assert program.end() == STATUS[number]
     assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given", "Last"]
     assert "Traceback" not in program.output
     assert "never reached" not in program.output
@@ -106,20 +107,22 @@ def test_a_second_ctrl_c_ends_a_program_at_once(run: Runner) -> None:
     assert "Traceback" not in program.output
 
 
-@pytest.mark.parametrize("added", range(6))
-def test_a_signal_at_whatever_moment_ends_a_program_in_order(added: int, run: Runner) -> None:
+@pytest.mark.parametrize(
+    "moment", ["start", "added Given1", "added Built1", "added Given2", "added Given3"]
+)
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_whatever_moment_ends_a_program_in_order(
+    number: str, moment: str, run: Runner
+) -> None:
     with run("never_rests.py") as program:
-        program.wait_for(f"added Given{added}" if added else "start")
-        if added % 2:
-            program.terminate_group()
-        else:
+        program.wait_for(moment)
+        if number == "SIGINT":
             program.interrupt()
-        assert program.end() == (143 if added % 2 else 130)
-    came, left = (
-        re.findall(rf"{word} (\w+)" if word == "added" else rf"(\w+) {word}", program.output)
-        for word in ("added", "left")
-    )
-    assert set(came) <= set(left)
+        else:
+            program.terminate_group()
+        assert program.end() == STATUS[number]
+    left = re.findall(r"(\w+) left", program.output)
+    assert set(re.findall(r"added (\w+)", program.output)) <= set(left)
     assert len(left) == len(set(left))
     assert "Traceback" not in program.output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -51,10 +52,10 @@ class Member(Agent):
         elif what == "destroy":
             self.space.destroy()
 
-    def after_add(self) -> None:
+    def after_add(self) -> Any:
         self.act(self.coming)
 
-    def before_remove(self) -> None:
+    def before_remove(self) -> Any:
         self.left += 1
         self.act(self.going)
 

@@ -1,5 +1,6 @@
 """The signal comes while the agents are taken out, one by one, by what the environment says."""
 
+import asyncio
 import os
 import signal
 
@@ -14,6 +15,11 @@ class Signalling(Greeter):
         super().before_remove()
 
 
+async def leave() -> None:
+    async with space:
+        pass
+
+
 space = make_space()
 populate(space)
 space.add(Signalling("Last"))
@@ -25,4 +31,6 @@ match os.environ["BY"]:
     case "with":
         with space:
             pass
+    case "async with":
+        asyncio.run(leave())
 tell("never reached")
