@@ -18,14 +18,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from agency.agent import Agent, Handling, handling
-from agency.envelope import Envelope
+from agency.envelope import Envelope, answer
+from agency.errors import Failure
 from agency.threads import Crew
-from agency.turn import Ask, Call, Emit, Turn, straight, turn
+from agency.turn import Ask, Call, Emit, Turn, describe, straight, turn
 
 __all__ = ["Runner", "Work", "runner_for"]
 
@@ -40,7 +41,7 @@ class Work(Protocol):
 
     def begin(self, envelope: Envelope) -> bool: ...
     def emit(self, part: Envelope) -> bool: ...
-    def finish(self, envelope: Envelope, answer: Envelope | None) -> None: ...
+    def finish(self, envelope: Envelope, answered: Envelope | None) -> None: ...
     def lose(self, envelope: Envelope) -> None: ...
 
 
@@ -159,27 +160,50 @@ class Runner:
         return self._work.agent.request_permission(proposed)
 
     def _handle(self, item: _Item) -> None:
-        """Drive one turn on this thread, from its beginning or from where it waited for permission."""
+        """Drive one turn on this thread, from its beginning or from where it waited for permission.
+        Never raises.
+        """
         work = self._work
         agent = work.agent
-        if isinstance(item, _Resumed):
-            self._drive_here(item.turn, item.envelope, item.permitted)
-        elif work.begin(item):
-            spec = agent._agency.actions.straight.get(item.message["action"]["name"])
-            if spec is None:
-                self._drive_here(turn(agent, item, work.new_id), item, None)
-            else:
-                token = handling.set(Handling(agent, item, threading.get_ident()))
-                try:
-                    answer = straight(agent, item, work.new_id, spec)
-                finally:
-                    handling.reset(token)
-                work.finish(item, answer)
+        try:
+            if isinstance(item, _Resumed):
+                self._drive_here(item.turn, item.envelope, item.permitted)
+            elif work.begin(item):
+                spec = agent._agency.actions.straight.get(item.message["action"]["name"])
+                if spec is None:
+                    self._drive_here(turn(agent, item, work.new_id), item, None)
+                else:
+                    token = handling.set(Handling(agent, item, threading.get_ident()))
+                    try:
+                        outcome = straight(agent, item, work.new_id, spec)
+                    finally:
+                        handling.reset(token)
+                    work.finish(item, outcome)
+        except BaseException as error:
+            self._break_off(item, error)
+
+    def _break_off(self, item: _Item, error: BaseException) -> None:
+        """The last resort, where neither the turn nor the transport has seen to an exception: the
+        agent lives on, and whoever waits is told.
+        """
+        envelope = item.envelope if isinstance(item, _Resumed) else item
+        agent_id = self._work.agent.id
+        try:
+            logger.error('a turn of "%s" broke off', agent_id, exc_info=error)
+            text = describe(error)
+            self._work.finish(
+                envelope,
+                answer(envelope, self._work.new_id(), agent_id, error=text, failure=Failure.FAILED)
+                if envelope.wants_answer
+                else None,
+            )
+        except BaseException:
+            logger.exception('nobody could be told that a turn of "%s" broke off', agent_id)
 
     def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | None) -> None:
         work = self._work
         token = handling.set(Handling(work.agent, envelope, threading.get_ident()))
-        answer = None
+        answered = None
         try:
             step = progress.send(outcome)
             while True:
@@ -200,10 +224,10 @@ class Runner:
                     self._wait_for_permission(progress, envelope, cast("Ask", step))
                     return
         except StopIteration as end:
-            answer = end.value
+            answered = end.value
         finally:
             handling.reset(token)
-        work.finish(envelope, answer)
+        work.finish(envelope, answered)
 
 
 class SerialRunner(Runner):
@@ -235,9 +259,11 @@ class SerialRunner(Runner):
     def _drain(self) -> None:
         mail, lane = self._mail, self._lane
         while True:
-            while mail and not self._stopped:
-                self._handle(mail.popleft())
-            lane.release()
+            try:
+                while mail and not self._stopped:
+                    self._handle(mail.popleft())
+            finally:
+                lane.release()
             if self._stopped or not mail or not lane.acquire(blocking=False):
                 return
 
@@ -381,16 +407,27 @@ class LoopRunner(Runner):
 
     def _drain(self) -> None:
         while True:
-            self._loop.run_until_complete(self._serve())
-            if self._closed:  # while a turn went on for longer than the grace
-                self._loop.close()
-            self._lane.release()
+            try:
+                self._run_to_end(self._serve())
+                if self._closed:  # while a turn went on for longer than the grace
+                    self._loop.close()
+            finally:
+                self._lane.release()
             if (
                 self._stopped
                 or not (self._mail or self._woken or self._wake.is_set())
                 or not self._lane.acquire(blocking=False)
             ):
                 return
+
+    def _run_to_end(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(serving)
+        while not task.done():
+            try:
+                self._loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt):
+                # They end the loop, whichever task raises them; but not the agent.
+                logger.exception('a task of "%s" wanted to end the program', self._work.agent.id)
 
     async def _serve(self) -> None:
         """Start turns as lanes become free; return when there are neither messages nor tasks, or
@@ -430,6 +467,12 @@ class LoopRunner(Runner):
 
     async def _drive(self, item: _Item) -> None:
         """`Runner._handle` for a task."""
+        try:
+            await self._drive_on_loop(item)
+        except BaseException as error:
+            self._break_off(item, error)
+
+    async def _drive_on_loop(self, item: _Item) -> None:
         work = self._work
         if isinstance(item, _Resumed):
             progress, envelope, outcome = item.turn, item.envelope, item.permitted
@@ -441,7 +484,7 @@ class LoopRunner(Runner):
         handling.set(
             Handling(work.agent, envelope, cast("asyncio.Task[Any]", asyncio.current_task()))
         )
-        answer = None
+        answered = None
         try:
             step = progress.send(outcome)
             while True:
@@ -454,8 +497,8 @@ class LoopRunner(Runner):
                     self._wait_for_permission(progress, envelope, cast("Ask", step))
                     return
         except StopIteration as end:
-            answer = end.value
-        work.finish(envelope, answer)
+            answered = end.value
+        work.finish(envelope, answered)
 
     async def _perform(self, call: Call, envelope: Envelope) -> tuple[Any, BaseException | None]:
         """Call on the loop what is quick, elsewhere what may block. Errors are returned: a task

@@ -143,7 +143,9 @@ def freeze_value(value: Any, what: str) -> Any:
     except InvalidMessage:
         try:
             return _own({what: pydantic_core.to_jsonable_python(value)})[0][what]
-        except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
+        except InvalidMessage:
+            raise
+        except Exception as error:  # noqa: BLE001  # the value's own code may run: properties, generators
             raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
 
 

@@ -113,8 +113,8 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
 
     value: Any = None
     failure: BaseException | None = None
-    method = getattr(agent, spec.method_name)
     try:
+        method = getattr(agent, spec.method_name)
         if spec.is_stream:
             value = yield from _stream(
                 agent, envelope, new_id, method(**args), is_async=spec.is_async
@@ -197,6 +197,8 @@ def _result(
         own = freeze_value(value, spec.value_name)
     except InvalidMessage as error:
         return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
+    except BaseException as error:  # SystemExit too: the agent lives on
+        return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
     return answer(envelope, new_id(), agent.id, value=own)
 
 
@@ -232,7 +234,7 @@ def describe(error: BaseException) -> str:
     """
     try:
         text = str(error)
-    except Exception:  # a broken __str__ must not hide that there was an error
+    except BaseException:  # a broken __str__ must not hide that there was an error
         text = "(its text cannot be shown)"
     text = text.encode("utf-8", "backslashreplace").decode()
     whole = f"{type(error).__name__}: {text}" if text else type(error).__name__

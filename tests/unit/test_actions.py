@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator, Iterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -219,6 +220,26 @@ def test_two_actions_of_one_name_are_refused() -> None:
 
     with pytest.raises(InvalidAction, match=r"Twins.*\"a\""):
         Twins("twins")
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod, functools.cache])
+def test_what_is_no_method_cannot_be_an_action(kind: Callable[..., Any]) -> None:
+    class Odd(Agent):
+        @kind
+        @action
+        def a(self) -> None: ...
+
+    with pytest.raises(InvalidAction, match=r"Odd\.a cannot be an action"):
+        Odd("odd")
+
+
+def test_a_function_may_be_an_action_under_several_names() -> None:
+    def shared(self: Agent) -> None: ...
+
+    class Several(Agent):
+        one = two = action(shared)
+
+    assert [spec(name, Several).method_name for name in ("one", "two")] == ["one", "two"]
 
 
 def test_an_argument_that_has_no_name_is_refused() -> None:

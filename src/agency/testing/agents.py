@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ from agency.testing.bad_messages import verdicts
 
 __all__ = [
     "LIMIT",
+    "Alias",
     "AsyncGuard",
     "AsyncStreamer",
     "AsyncTalker",
@@ -205,6 +207,11 @@ class Calculator(Agent):
         return "secret"
 
 
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no words")
+
+
 class BadActions(Agent):
     """Actions that go wrong."""
 
@@ -229,6 +236,21 @@ class BadActions(Agent):
         raise PermissionError("not yours")
 
     @action
+    def speechless(self) -> None:
+        """Raise what cannot even be shown."""
+        raise _SpeechlessError
+
+    @action
+    def breaks_off(self) -> Any:
+        """Return what raises when it is looked at."""
+        return (1 // number for number in (1, 0))
+
+    @action
+    def ends_when_read(self) -> Any:
+        """Return what would end a program when it is looked at."""
+        return (sys.exit(3) for _ in "x")
+
+    @action
     def unsendable(self) -> Any:
         """Return what no message can hold."""
         return object()
@@ -242,6 +264,32 @@ class BadActions(Agent):
     def ping(self) -> str:
         """Show that the agent lives on."""
         return "pong"
+
+
+def _undeclared(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A decorator that does not say what it decorates."""
+
+    def decorated(self: Any) -> str:
+        return f"decorated {function(self)}"
+
+    return decorated
+
+
+class Alias(Agent):
+    """Has actions whose functions have other names than the class has for them."""
+
+    @action
+    @_undeclared
+    def say(self) -> str:
+        """Say something."""
+        return "say"
+
+    tell = action(lambda _: "tell")
+
+    @action
+    def __hide(self) -> str:
+        """Be the class's own, and an action all the same."""
+        return "hide"
 
 
 class Talker(Speaker):
@@ -354,6 +402,17 @@ class AsyncTalker(Speaker):
     async def fail(self, text: str) -> None:
         """Raise."""
         raise ValueError(text)
+
+    @action
+    async def leave_aside(self) -> str:
+        """Have a task of its own raise what would end a program."""
+
+        async def leave() -> None:
+            raise SystemExit("leaving")
+
+        aside = asyncio.create_task(leave())
+        await asyncio.wait([aside])
+        return str(aside.exception())
 
 
 class Worker(Speaker):
