@@ -252,8 +252,8 @@ class Resident:
 
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None:
         """The turn is over: send its answer, then tell the transport."""
-        if answered is not None:
-            self._say(answered)
+        if answered is not None and not self._say(answered) and envelope.wants_answer:
+            self._say(self._unsent(envelope))
         if envelope.kind is STREAM:
             self._streams.discard(envelope.id)
         if envelope.receipt is not None:
@@ -300,12 +300,21 @@ class Resident:
         }
         self._say(Envelope(message, self.new_id(), CANCEL, stream_id))
 
-    def _say(self, envelope: Envelope) -> None:
+    def _say(self, envelope: Envelope) -> bool:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
         try:
             self._place.route(envelope)
         except AgencyError as error:
             self._place.drop(envelope, Reason.NOT_SENT, str(error))
+            return False
+        return True
+
+    def _unsent(self, envelope: Envelope) -> Envelope:
+        """The answer where the answer could not be sent; it names no id, which may be why."""
+        text = f'the answer of "{self.agent.id}" could not be sent'
+        told = answer(envelope, self.new_id(), self.agent.id, error=text, failure=Failure.FAILED)
+        told.message["action"]["args"]["original_message_id"] = None
+        return told
 
     def _late(self, envelope: Envelope) -> None:
         self._place.drop(envelope, Reason.LATE_ANSWER)

@@ -27,14 +27,14 @@ import inspect
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED
 from agency.actions import ActionSpec
 from agency.agent import Agent
 from agency.envelope import PART, REQUEST, Envelope, answer
 from agency.errors import Failure, InvalidArguments, InvalidMessage, RequestError
-from agency.schema import BROADCAST, freeze_value
+from agency.schema import BROADCAST, duplicate, freeze_value
 
 __all__ = ["Ask", "Call", "Emit", "Step", "Turn", "describe", "straight", "turn"]
 
@@ -98,7 +98,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             if spec.access_policy is ACCESS_DENIED:
                 return _not_permitted(agent, envelope, new_id, name)
             spec.check_arguments(args)
-            if (yield Ask(freeze_value(message, "message"))) is not True:
+            if (yield Ask(cast("dict[str, Any]", duplicate(message)))) is not True:
                 return _not_permitted(agent, envelope, new_id, name)
         args = spec.check_arguments(args)
         if agent._agency.actions.has_before_action:

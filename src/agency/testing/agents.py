@@ -21,6 +21,7 @@ from agency.access import ACCESS_DENIED, ACCESS_REQUESTED
 from agency.actions import action
 from agency.agent import Agent, current_message, current_senders
 from agency.errors import RequestError
+from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
 from agency.testing.bad_messages import verdicts
 
 __all__ = [
@@ -254,6 +255,19 @@ class BadActions(Agent):
     def unsendable(self) -> Any:
         """Return what no message can hold."""
         return object()
+
+    @action
+    def too_large(self) -> Any:
+        """Return more than a message can hold."""
+        return "x" * MAX_MESSAGE_BYTES
+
+    @action
+    def without_end(self) -> Any:
+        """Return lists that share lists: little in memory, and much too large as JSON."""
+        value: list[Any] = []
+        for _ in range(MAX_DEPTH - 4):
+            value = [value, value]
+        return value
 
     @action
     def beyond_json(self) -> Any:
@@ -687,6 +701,13 @@ class Streamer(Speaker):
         """Count from one, then raise."""
         yield from range(1, to + 1)
         raise ValueError("out of numbers")
+
+    @action
+    def count_and_burst(self, to: int) -> Iterator[Any]:
+        """Count from one, then produce more than a message can hold."""
+        yield from range(1, to + 1)
+        yield "x" * MAX_MESSAGE_BYTES
+        yield to + 2
 
     @action
     def by_doors(self, doors: list[str]) -> Iterator[str]:

@@ -214,6 +214,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("Neither is ever answered, whatever it returns or raises.", "G13 D12"),
         ('An unknown action is an error: `"action" not found on "agent"`.', "S137 G10"),
         ("A sender can be answered by a message to `_current_message['from']`.", "S62 S63"),
+        ("A value too large for a message is an error, alone or in a stream.", "spec 4 F46"),
     ),
     *_topic(
         "reach",
