@@ -136,9 +136,9 @@ class Resident:
         Answers to open calls still come in. Returns False if somebody has seen to this already.
         """
         if self._leaving.acquire(blocking=False):
+            self.agent._agency.leave()
             self._gone = True
             self._runner.halt()
-            self.agent._agency.leave()
             return True
         return False
 
@@ -244,7 +244,7 @@ class Resident:
         return True
 
     def emit(self, part: Envelope) -> bool:
-        """Send one part of a stream; False if nobody wants more."""
+        """Send one part of a stream; False if nobody wants more, or the agent leaves."""
         if self._gone or (part.kind is PART and part.correlation_id not in self._streams):
             return False
         self._say(part)

@@ -33,7 +33,7 @@ from agency.access import ACCESS_DENIED, ACCESS_PERMITTED
 from agency.actions import ActionSpec
 from agency.agent import Agent
 from agency.envelope import PART, REQUEST, Envelope, answer
-from agency.errors import Failure, InvalidArguments, InvalidMessage, RequestError
+from agency.errors import Failure, InvalidArguments, InvalidMessage, OutcomeUnknown, RequestError
 from agency.schema import BROADCAST, duplicate, freeze_value
 
 __all__ = ["Ask", "Call", "Emit", "Step", "Turn", "describe", "straight", "turn"]
@@ -72,7 +72,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Emit:
-    """Send this envelope; send back False if nobody wants any more of them."""
+    """Send this envelope; send back False if nobody wants any more of them, or the agent leaves."""
 
     part: Envelope
 
@@ -156,6 +156,10 @@ def straight(
     return _result(agent, envelope, new_id, spec, value)
 
 
+class _CutShort(OutcomeUnknown):
+    """The agent leaves in the midst of a stream."""
+
+
 def _stream(
     agent: Agent, envelope: Envelope, new_id: Callable[[], str], produced: Any, *, is_async: bool
 ) -> Generator[Step, Any, list[Any]]:
@@ -172,10 +176,12 @@ def _stream(
             if envelope.kind is REQUEST:
                 values.append(value)
             elif not (yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=PART))):
+                if agent._agency.is_leaving:
+                    raise _CutShort(f'"{agent.id}" left the space before the stream was complete')
                 break
     except (StopIteration, StopAsyncIteration):
         return values
-    except InvalidMessage:
+    except (InvalidMessage, _CutShort):
         yield Call(close, quick=is_async)
         raise
     yield Call(close, quick=is_async)
@@ -225,6 +231,8 @@ def _failure_of(error: BaseException) -> Failure:
     """What an exception means to the requester: an agent's own failed request is its own failure,
     not the requester's.
     """
+    if type(error) is _CutShort:
+        return Failure.OUTCOME_UNKNOWN
     return Failure.NOT_PERMITTED if type(error) is PermissionError else Failure.FAILED
 
 

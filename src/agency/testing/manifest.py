@@ -266,6 +266,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("An action that returns one value yields that one.", "decision"),
         ("`astream` is the same for async code.", "spec 5"),
         ("A stream that cannot begin raises what a request raises.", "decision"),
+        ("A stream whose producer leaves ends with an error, not as if it were whole.", "spec 5"),
     ),
     *_topic(
         "guest",
