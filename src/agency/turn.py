@@ -109,6 +109,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
     except InvalidArguments as error:
         return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
     except BaseException as error:  # whatever a callback raises belongs to the sender
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
 
     value: Any = None
@@ -123,6 +124,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             value = yield Call(method, (), args, spec.returns_at_once)
     except BaseException as error:  # SystemExit too: the agent lives on
         failure = error
+        _log(error, agent, envelope)
     if agent._agency.actions.has_after_action:
         try:
             yield _callback(agent.after_action, (message, value, failure))
@@ -148,10 +150,12 @@ def straight(
     except InvalidArguments as error:
         return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
     except BaseException as error:  # whatever a type's own check raises belongs to the sender
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
     try:
         value = getattr(agent, spec.method_name)(**args)
     except BaseException as error:  # SystemExit too: the agent lives on
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, _failure_of(error), describe(error))
     return _result(agent, envelope, new_id, spec, value)
 
@@ -204,6 +208,7 @@ def _result(
     except InvalidMessage as error:
         return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
     except BaseException as error:  # SystemExit too: the agent lives on
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
     return answer(envelope, new_id(), agent.id, value=own)
 
@@ -234,6 +239,16 @@ def _failure_of(error: BaseException) -> Failure:
     if type(error) is _CutShort:
         return Failure.OUTCOME_UNKNOWN
     return Failure.NOT_PERMITTED if type(error) is PermissionError else Failure.FAILED
+
+
+def _log(error: BaseException, agent: Agent, envelope: Envelope) -> None:
+    """The sender gets a line; where in the agent's code it comes from is for the agent's author."""
+    logger.info(
+        'the action "%s" of "%s" failed',
+        envelope.message["action"]["name"],
+        agent.id,
+        exc_info=error,
+    )
 
 
 def describe(error: BaseException) -> str:
