@@ -18,7 +18,7 @@ from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
 from agency.errors import InvalidAction, InvalidArguments
 from agency.help import Description, parameters_of
 
-__all__ = ["ActionSpec", "ActionTable", "action", "by_default"]
+__all__ = ["ActionSpec", "ActionTable", "action", "by_default", "is_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -109,7 +109,8 @@ def by_default(method: Function) -> Function:
     return method
 
 
-def _is_default(method: Callable[..., Any]) -> bool:
+def is_default(method: Callable[..., Any]) -> bool:
+    """Whether the framework's own method has not been overridden."""
     return getattr(method, "__agency_default__", False)
 
 
@@ -126,7 +127,7 @@ class ActionSpec:
         self.help_override = declaration.help
         self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-        self.returns_at_once = self.is_async or _is_default(method)
+        self.returns_at_once = self.is_async or is_default(method)
         """Whether calling it cannot block; what it returns may still have to be awaited."""
         self.value_name = f'what "{self.name}" returned'
         try:
@@ -206,7 +207,7 @@ class ActionTable:
         callbacks = {
             name: callback
             for name in CALLBACKS
-            if not _is_default(callback := getattr(agent_class, name))
+            if not is_default(callback := getattr(agent_class, name))
         }
         self.has_before_action = "before_action" in callbacks
         self.before_action_takes_message = (

@@ -311,6 +311,8 @@ class Agent:
         waits until this returns.
 
         May be `async`. If it raises, `add` raises `StartFailed` and the agent is not in the space.
+        `add` waits for as long as it takes; a `LocalSpace`, for an agent in another process, no
+        longer than its `start_timeout`.
         """
 
     @by_default
@@ -319,7 +321,9 @@ class Agent:
         still send.
 
         Called after the action that is running, unless that takes longer than the space's grace.
-        May be `async`. What it raises is logged.
+        May be `async`, then on the agent's loop, except if an `async` action of its own removes it:
+        that keeps the loop. What it raises is logged. After what is left of the grace, a second at
+        least, it is waited for no longer.
         """
 
     @by_default

@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from agency.actions import is_default
 from agency.agent import Agent, handling
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
@@ -37,6 +38,9 @@ from agency.threads import Crew
 __all__ = ["Place", "Resident"]
 
 logger = logging.getLogger(__name__)
+
+_LEAST_FOR_CLEANING_UP: Final = 1.0
+"""Seconds that `before_remove` has even if an action used up the grace."""
 
 
 class Place(Protocol):
@@ -144,15 +148,19 @@ class Resident:
 
     def move_out(self, grace: float) -> bool:
         """After `begin_to_leave`: finish the turns in progress, let the agent clean up, take the home
-        away. Returns False if a turn did not end.
+        away. Returns False if a turn did not end. Takes `grace` seconds at most, and one for the
+        cleaning up if nothing of them is left.
 
         Messages that were not begun become dead letters; whoever waits for them is told.
         """
+        limit = time.monotonic() + grace
         turn = handling.get()
         from_inside = turn is not None and turn.agent is self.agent
         ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
         try:
-            self._runner.call(self.agent.before_remove)
+            if not is_default(self.agent.before_remove):
+                left = max(_LEAST_FOR_CLEANING_UP, limit - time.monotonic())
+                self._runner.call(self.agent.before_remove, left)
         except BaseException:
             logger.exception(
                 'before_remove of "%s" raised; it is removed all the same', self.agent.id

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
@@ -96,9 +97,20 @@ class Runner:
         """
         raise NotImplementedError
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Call a callback of the agent while no turn is in progress, and wait for it."""
-        return function()
+    def call(self, function: Callable[[], Any], limit: float | None = None) -> Any:
+        """Call a callback of the agent before the first or after the last turn, and wait for it.
+
+        Raises:
+            TimeoutError: it did not return within `limit` seconds. It goes on.
+            BaseException: whatever it raises.
+        """
+        return function() if limit is None else self._call_on_a_thread(function, limit)
+
+    def _call_on_a_thread(self, function: Callable[[], Any], limit: float | None) -> Any:
+        outcome: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._crew.run(lambda: _report(outcome, lambda: context.run(function)))
+        return _outcome_of(outcome, limit)
 
     def close(self) -> None:
         """After `stop`: free what is held, and lose the messages that were not handled."""
@@ -326,12 +338,13 @@ class LoopRunner(Runner):
     are taken until the agent is removed.
     """
 
-    __slots__ = ("_lane", "_made_loop", "_turns", "_wake", "_woken")
+    __slots__ = ("_holds_lane", "_lane", "_made_loop", "_turns", "_wake", "_woken")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         super().__init__(work, crew)
         self._lane = threading.Lock()
         self._lane.acquire()
+        self._holds_lane = True  # before `resume` and after `stop`, if the turns ended
         self._made_loop: asyncio.AbstractEventLoop | None = None  # by who holds the lane
         self._wake = asyncio.Event()
         self._woken = False
@@ -347,6 +360,7 @@ class LoopRunner(Runner):
         self._rouse()
 
     def resume(self) -> None:
+        self._holds_lane = False
         self._lane.release()
         if self._mail or self._made_loop is not None:
             self._rouse()  # after_add may have left tasks
@@ -358,28 +372,43 @@ class LoopRunner(Runner):
 
     def stop(self, grace: float) -> bool:
         self.halt()
-        return self._lane.acquire(timeout=grace)
+        self._holds_lane = self._lane.acquire(timeout=grace)
+        return self._holds_lane
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], Any], limit: float | None = None) -> Any:
+        """See `Runner.call`. An `async` callback runs on the agent's loop, beside an action that does
+        not end; on another one if that action itself waits for it.
+        """
         if not inspect.iscoroutinefunction(function):
-            return function()
-        outcome: list[Any] = []
-        done = threading.Event()
+            return super().call(function, limit)
+        if self._holds_lane:
+            return self._call_on_a_thread(lambda: self._run_alone(function), limit)
+        loop = self._made_loop
+        if loop is None or loop is asyncio._get_running_loop():
+            return self._call_on_a_thread(lambda: asyncio.run(function()), limit)
+        outcome: Future[Any] = Future()
 
-        def run() -> None:
+        async def run() -> None:
             try:
-                outcome.append((self._loop.run_until_complete(function()), None))
-            except BaseException as error:  # handed to the thread that waits
-                outcome.append((None, error))
-            finally:
-                done.set()
+                outcome.set_result(await function())
+            except BaseException as error:
+                outcome.set_exception(error)
 
-        self._crew.run(run)
-        done.wait()
-        ((value, error),) = outcome
-        if error is not None:
-            raise error
-        return value
+        def begin() -> None:
+            task = loop.create_task(run())
+            self._turns.add(task)  # so that it is waited for
+            task.add_done_callback(self._ended)
+
+        loop.call_soon_threadsafe(begin)
+        self._rouse()
+        return _outcome_of(outcome, limit)
+
+    def _run_alone(self, function: Callable[[], Any]) -> Any:
+        try:
+            return self._loop.run_until_complete(function())
+        finally:
+            if self._closed:  # for the agent was removed meanwhile
+                self._loop.close()
 
     def close(self) -> None:
         super().close()
@@ -414,8 +443,8 @@ class LoopRunner(Runner):
             finally:
                 self._lane.release()
             if (
-                self._stopped
-                or not (self._mail or self._woken or self._wake.is_set())
+                self._closed
+                or not (self._woken or self._wake.is_set() or (self._mail and not self._stopped))
                 or not self._lane.acquire(blocking=False)
             ):
                 return
@@ -541,6 +570,19 @@ class LoopRunner(Runner):
         asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
         self._rouse()
         return asked.result(self._work.agent._agency.permission_timeout)
+
+
+def _report(outcome: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        outcome.set_result(function())
+    except BaseException as error:  # handed to the thread that waits
+        outcome.set_exception(error)
+
+
+def _outcome_of(outcome: Future[Any], limit: float | None) -> Any:
+    if limit is not None and not wait([outcome], limit).done:
+        raise TimeoutError(f"it did not return within {limit:.1f} seconds")
+    return outcome.result()
 
 
 def _settle(done: asyncio.Future[Any], outcome: Any) -> None:

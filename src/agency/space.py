@@ -138,7 +138,8 @@ class Space(ABC):
 
         Idempotent; a second caller waits for the first, unless it is an action of an agent of this
         space. Requests in progress end with an error. Takes at most about 12 seconds even if
-        actions never end; those are named in the log.
+        actions never end, and one more for each agent whose `before_remove` does not; these are
+        named in the log.
         """
         with self._lock:
             first, self._closing = not self._closing, True

@@ -180,15 +180,15 @@ def _stream(
             if envelope.kind is REQUEST:
                 values.append(value)
             elif not (yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=PART))):
-                if agent._agency.is_leaving:
-                    raise _CutShort(f'"{agent.id}" left the space before the stream was complete')
                 break
     except (StopIteration, StopAsyncIteration):
         return values
-    except (InvalidMessage, _CutShort):
+    except InvalidMessage:
         yield Call(close, quick=is_async)
         raise
     yield Call(close, quick=is_async)
+    if agent._agency.is_leaving:
+        raise _CutShort(f'"{agent.id}" left the space before the stream was complete')
     return values
 
 

@@ -22,12 +22,14 @@ from agency.actions import action
 from agency.agent import Agent, current_message, current_senders
 from agency.errors import RequestError
 from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
+from agency.space import Space
 from agency.testing.bad_messages import verdicts
 
 __all__ = [
     "LIMIT",
     "Alias",
     "AsyncGuard",
+    "AsyncSelfRemover",
     "AsyncStreamer",
     "AsyncTalker",
     "AsyncWatched",
@@ -40,6 +42,7 @@ __all__ = [
     "Namesake",
     "Note",
     "RaisingGuard",
+    "SelfRemover",
     "SlowGuard",
     "Speaker",
     "Streamer",
@@ -535,6 +538,38 @@ class Leaver(Agent):
         """Write one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{self.id}\n")
+
+
+class SelfRemover(Speaker):
+    """Removes itself in its action. Lives in the process of the test, whose space it has."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self._space = space
+
+    @action
+    def leave(self) -> str:
+        """Leave, and report that this was possible."""
+        self._space.remove(self)
+        return "left"
+
+    def before_remove(self) -> Any:
+        """Report."""
+        self.report("before_remove")
+
+
+class AsyncSelfRemover(SelfRemover):
+    """Does so in async code, as far as possible."""
+
+    @action
+    async def leave_at_once(self) -> str:
+        """Leave, and report that this was possible."""
+        return super().leave()
+
+    async def before_remove(self) -> None:
+        """Report."""
+        await asyncio.sleep(0)
+        self.report("before_remove")
 
 
 class Watched(Speaker):

@@ -80,6 +80,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("`wait` returns when the space is destroyed, or False after its timeout.", "K5"),
         ("Requests that wait when the space is destroyed end with an error.", "spec 5"),
         ("Requests that wait for an agent that is removed end.", "spec 5"),
+        ("An agent may remove itself; its `before_remove` is called all the same.", "S117 spec 2"),
     ),
     *_topic(
         "id",

@@ -12,7 +12,18 @@ from agency.agent import Agent
 from agency.errors import NotInSpace, OutcomeUnknown, RequestError, SpaceClosed, StartFailed
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Gate, Leaver, Talker, Visitor, Witness, Worker
+from agency.testing.agents import (
+    LIMIT,
+    AsyncSelfRemover,
+    Calculator,
+    Gate,
+    Leaver,
+    SelfRemover,
+    Talker,
+    Visitor,
+    Witness,
+    Worker,
+)
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 
 __all__ = ["IdConformance", "JoinConformance", "LeaveConformance"]
@@ -200,6 +211,24 @@ class LeaveConformance(Conformance):
             assert witness.event() == ["after_add", 3]
             space.remove("visitor")
             assert witness.event() == ["before_remove"]
+
+    @proves("leave-14", "leave-4")
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            (SelfRemover, "leave"),
+            (AsyncSelfRemover, "leave"),
+            (AsyncSelfRemover, "leave_at_once"),
+        ],
+    )
+    def test_an_agent_may_remove_itself(
+        self, space: Space, guest: Guest, witness: Witness, kind: type[SelfRemover], name: str
+    ) -> None:
+        space.add(kind("leaver", space))
+        assert ask(guest, "leaver", name) == "left"
+        assert witness.event() == "before_remove"
+        space.add(Calculator("leaver"))
+        assert ask(guest, "leaver", "count") == 1
 
     @proves("leave-5")
     def test_an_agent_is_removed_even_if_before_remove_raises(
