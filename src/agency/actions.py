@@ -11,12 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NotRequired, TypeVar, cast, overload
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
-from agency.errors import InvalidAction, InvalidArguments
+from agency.errors import InvalidAction, InvalidArguments, InvalidMessage
 from agency.help import Description, parameters_of
+from agency.schema import freeze_value
 
 __all__ = ["ActionSpec", "ActionTable", "action", "by_default", "is_default"]
 
@@ -92,7 +100,11 @@ def action(
         raise InvalidAction(
             f"@action: access_policy is ACCESS_PERMITTED, ACCESS_DENIED or ACCESS_REQUESTED, not {access_policy!r}"
         ) from None
-    declaration = _Declaration(name, help, policy)
+    try:
+        own_help = freeze_value(help, "help")
+    except InvalidMessage as error:
+        raise InvalidAction(f"@action: {error}") from error
+    declaration = _Declaration(name, own_help, policy)
 
     def mark(method: Function) -> Function:
         if not inspect.isfunction(method):
@@ -141,7 +153,7 @@ class ActionSpec:
                 one.name: one.annotation if one.annotation in _NEVER_CONVERTED else None
                 for one in self._parameters
             }
-        except (TypeError, PydanticSchemaGenerationError) as error:
+        except (TypeError, PydanticSchemaGenerationError, PydanticUserError, SchemaError) as error:
             raise InvalidAction(f"{method.__qualname__} cannot be an action: {error}") from error
 
     def check_arguments(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ what `request` and `stream` ask of the home.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import threading
 from collections.abc import AsyncGenerator, Generator
@@ -406,6 +407,9 @@ def current_senders() -> tuple[str, ...]:
 
 
 def _describe(spec: ActionSpec, form: str) -> Any:
+    """A copy: an override of `help` may change what it gets from here."""
     if form == "json_schema":
-        return spec.description.json_schema
-    return spec.description.help if spec.help_override is None else spec.help_override
+        return copy.deepcopy(spec.description.json_schema)
+    return copy.deepcopy(
+        spec.description.help if spec.help_override is None else spec.help_override
+    )
