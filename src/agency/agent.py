@@ -26,6 +26,7 @@ from agency.schema import BROADCAST, Message, check_agent_id, freeze
 __all__ = [
     "DEFAULT_TIMEOUT",
     "Agent",
+    "Deciding",
     "Handling",
     "Home",
     "Membership",
@@ -52,6 +53,10 @@ class Handling:
     waiter: int | asyncio.Task[Any]
     """The thread (its identifier) or the task that runs the action."""
 
+    def who_waits(self) -> tuple[str, ...]:
+        """Who would wait, outermost first, if the current thread or task asked somebody."""
+        return (*self.envelope.chain, self.agent.id) if self.is_here() else ()
+
     def is_here(self) -> bool:
         """Whether the current thread or task is the one that runs the action, not something that it
         started.
@@ -60,6 +65,17 @@ class Handling:
         loop = asyncio._get_running_loop()
         task = None if loop is None else asyncio.current_task(loop)
         return self.waiter is task if task is not None else self.waiter == threading.get_ident()
+
+
+class Deciding(Handling):
+    """A turn that waits for permission: the agent goes on with others meanwhile, so it does not wait
+    itself.
+    """
+
+    __slots__ = ()
+
+    def who_waits(self) -> tuple[str, ...]:
+        return self.envelope.chain if self.is_here() else ()
 
 
 handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=None)

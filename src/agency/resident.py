@@ -280,9 +280,16 @@ class Resident:
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if kind is not TELL and cause.is_here():
-                envelope.chain = (*cause.envelope.chain, cause.agent.id)
+            if kind is not TELL and (cause.agent is self.agent or self._lives_with(cause.agent)):
+                envelope.chain = cause.who_waits()
         return envelope
+
+    def _lives_with(self, agent: Agent) -> bool:
+        """Whether the agent is in the same space: only there do its id, and those that wait for it,
+        mean the same.
+        """
+        home = agent._agency.home
+        return isinstance(home, Resident) and home._place is self._place
 
     def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
         envelope = self._envelope(message, STREAM, None)

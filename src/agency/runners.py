@@ -23,7 +23,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
-from agency.agent import Agent, Handling, handling
+from agency.agent import Agent, Deciding, Handling, handling
 from agency.envelope import Envelope, answer
 from agency.errors import Failure
 from agency.threads import Crew
@@ -147,7 +147,7 @@ class Runner:
 
         def ask_agent() -> None:
             handling.set(
-                Handling(
+                Deciding(
                     agent,
                     replace(envelope, message=cast("Any", ask.proposed)),
                     threading.get_ident(),

@@ -28,6 +28,7 @@ from agency.testing.bad_messages import verdicts
 __all__ = [
     "LIMIT",
     "Alias",
+    "AskingGuard",
     "AsyncGuard",
     "AsyncSelfRemover",
     "AsyncStreamer",
@@ -35,7 +36,9 @@ __all__ = [
     "AsyncWatched",
     "BadActions",
     "Calculator",
+    "Console",
     "Gate",
+    "Gateway",
     "Guard",
     "HeedlessGuard",
     "Leaver",
@@ -471,6 +474,19 @@ class Worker(Speaker):
         return message["from"] if message else None
 
 
+class Gateway(Agent):
+    """Asks in another space. Lives in the process of the test, who joins it to that space."""
+
+    def __init__(self, id: str, there: Agent) -> None:
+        super().__init__(id)
+        self._there = there
+
+    @action
+    def pass_on(self, message: dict[str, Any]) -> Any:
+        """Request the message there and return its value."""
+        return self._there.request(message, timeout=LIMIT)
+
+
 class Vandal(Speaker):
     """Writes into everything it is given."""
 
@@ -711,6 +727,23 @@ class RaisingGuard(HeedlessGuard):
     def request_permission(self, proposed_message: dict[str, Any]) -> bool:
         """Raise."""
         raise RuntimeError("nobody to ask")
+
+
+class AskingGuard(HeedlessGuard):
+    """Has another agent decide."""
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        """Ask the console."""
+        return self.request(_to("console", "decide", about=self.id), timeout=LIMIT)
+
+
+class Console(Agent):
+    """Decides about what other agents propose."""
+
+    @action
+    def decide(self, about: str) -> bool:
+        """Ask the agent what it can do, then permit."""
+        return "permitted" in self.request(_to(about, "help"), timeout=LIMIT)
 
 
 class TamperingGuard(HeedlessGuard):

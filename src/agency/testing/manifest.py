@@ -255,6 +255,8 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A request that has timed out before its turn is not begun.", "decision"),
         ("A cycle that `concurrency=` can serve is no error.", "decision"),
         ("A failed request inside an action is that action's error.", "decision"),
+        ("Agents of one id in two spaces are not taken for each other.", "decision"),
+        ("Whoever is asked for permission may ask the agent back.", "spec 3 S69 K10"),
     ),
     *_topic(
         "stream",

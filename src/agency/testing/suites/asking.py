@@ -17,12 +17,16 @@ from agency.errors import (
 )
 from agency.guest import Guest
 from agency.space import Space
+from agency.spaces.native_space import NativeSpace
 from agency.testing.agents import (
     LIMIT,
+    AskingGuard,
     AsyncTalker,
     BadActions,
     Calculator,
+    Console,
     Gate,
+    Gateway,
     Talker,
     Witness,
     Worker,
@@ -189,6 +193,22 @@ class AskConformance(Conformance):
         space.add(kind, "a", concurrency=2)
         answer = ask(guest, "a", "ask", message=request("a", "help", action_name="ask"))
         assert answer["ask"]["args"]["message"]["type"] == "object"
+
+    @proves("ask-23")
+    def test_agents_of_one_id_in_two_spaces_are_told_apart(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Calculator, "host")
+        with NativeSpace() as elsewhere:
+            elsewhere.add(Gateway("host", guest))
+            asked = request("host", "count")
+            assert ask(elsewhere.join(), "host", "pass_on", message=asked) == 1
+
+    @proves("ask-24", "access-3")
+    def test_whoever_is_asked_for_permission_may_ask_back(self, space: Space, guest: Guest) -> None:
+        space.add(AskingGuard, "guard")
+        space.add(Console, "console")
+        assert ask(guest, "guard", "requested", command="ls") == "did ls"
 
     @proves("ask-15")
     def test_async_code_may_ask(self, space: Space, guest: Guest) -> None:
