@@ -34,6 +34,7 @@ __all__ = [
     "current_senders",
     "handling",
     "home_of",
+    "running",
 ]
 
 logger = logging.getLogger(__name__)
@@ -371,6 +372,13 @@ class Agent:
             '"%s" has no request_permission, so its actions on request are refused', self.id
         )
         return False
+
+
+def running() -> int | asyncio.Task[Any]:
+    """What runs here: the current task, or the thread (its identifier) if there is none."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return threading.get_ident() if task is None else task
 
 
 def home_of(agent: Agent) -> Home:

@@ -7,6 +7,8 @@ Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 import threading
 import time
@@ -14,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, Protocol
 
 from agency.actions import is_default
-from agency.agent import Agent, handling
+from agency.agent import Agent, handling, running
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
 from agency.envelope import (
@@ -62,6 +64,7 @@ class Resident:
         "_leaving",
         "_place",
         "_runner",
+        "_sets_up",
         "_streams",
         "agent",
         "has_moved_in",
@@ -77,6 +80,7 @@ class Resident:
         self._gone = False
         self.has_moved_in = False
         """Whether the agent has set itself up, and so is to clean up."""
+        self._sets_up: int | asyncio.Task[Any] | None = None  # what runs `after_add`
         self._is_open = False
         self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
@@ -100,7 +104,7 @@ class Resident:
             elif kind is CANCEL:
                 self._streams.discard(envelope.correlation_id or "")
                 return self._settle(envelope)
-            elif envelope.chain.count(self.agent.id) >= self.agent._agency.concurrency:
+            elif self._would_wait_for_itself(envelope.chain):
                 return self._deadlocked(envelope)
             elif kind is STREAM:
                 self._streams.add(envelope.id)
@@ -116,6 +120,10 @@ class Resident:
             return self._place.drop(envelope, Reason.HOP_LIMIT)
         return self._runner.put(envelope)
 
+    def _would_wait_for_itself(self, chain: tuple[str, ...]) -> bool:
+        lanes = self.agent._agency.concurrency if self.has_moved_in else 1
+        return chain.count(self.agent.id) >= lanes
+
     # Coming and going
 
     def move_in(self) -> None:
@@ -125,7 +133,19 @@ class Resident:
         Raises whatever `after_add` raises.
         """
         self.agent._agency.arrive(self)
-        self._runner.call(self.agent.after_add)
+        after_add = self.agent.after_add
+
+        def set_up() -> Any:
+            self._sets_up = running()
+            return after_add()
+
+        async def set_up_on_loop() -> Any:
+            return await set_up()
+
+        if not is_default(after_add):
+            is_async = inspect.iscoroutinefunction(after_add)
+            self._runner.call(set_up_on_loop if is_async else set_up)
+        self._sets_up = None
         self.has_moved_in = True
 
     def open_up(self) -> None:
@@ -155,7 +175,7 @@ class Resident:
         """
         limit = time.monotonic() + grace
         turn = handling.get()
-        from_inside = turn is not None and turn.agent is self.agent
+        from_inside = self._sets_up_here() or (turn is not None and turn.agent is self.agent)
         ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
         try:
             if not is_default(self.agent.before_remove):
@@ -282,7 +302,12 @@ class Resident:
             envelope.follow(cause.envelope)
             if kind is not TELL and (cause.agent is self.agent or self._lives_with(cause.agent)):
                 envelope.chain = cause.who_waits()
+        if self._sets_up is not None and kind is not TELL and self._sets_up_here():
+            envelope.chain = (*envelope.chain, self.agent.id)
         return envelope
+
+    def _sets_up_here(self) -> bool:
+        return self._sets_up == running()
 
     def _lives_with(self, agent: Agent) -> bool:
         """Whether the agent is in the same space: only there do its id, and those that wait for it,

@@ -362,7 +362,7 @@ class LoopRunner(Runner):
     def resume(self) -> None:
         self._holds_lane = False
         self._lane.release()
-        if self._mail or self._made_loop is not None:
+        if self._mail or (self._made_loop is not None and not self._closed):
             self._rouse()  # after_add may have left tasks
 
     def halt(self) -> None:

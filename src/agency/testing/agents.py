@@ -29,7 +29,9 @@ __all__ = [
     "LIMIT",
     "Alias",
     "AskingGuard",
+    "AsyncEarlyLeaver",
     "AsyncGuard",
+    "AsyncNewcomer",
     "AsyncSelfRemover",
     "AsyncStreamer",
     "AsyncTalker",
@@ -37,12 +39,14 @@ __all__ = [
     "BadActions",
     "Calculator",
     "Console",
+    "EarlyLeaver",
     "Gate",
     "Gateway",
     "Guard",
     "HeedlessGuard",
     "Leaver",
     "Namesake",
+    "Newcomer",
     "Note",
     "RaisingGuard",
     "SelfRemover",
@@ -554,6 +558,46 @@ class Leaver(Agent):
         """Write one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{self.id}\n")
+
+
+class Newcomer(Speaker):
+    """Has somebody ask it before it has set itself up."""
+
+    def after_add(self) -> Any:
+        """Ask the agent `host`, which asks back, and report what became of that."""
+        answer = self.request(self._question(), timeout=LIMIT)
+        self.report(answer)
+
+    def _question(self) -> dict[str, Any]:
+        return _to("host", "ask", message=_to(self.id, "help"))
+
+
+class AsyncNewcomer(Newcomer):
+    """The same in async code."""
+
+    async def after_add(self) -> None:
+        """Ask, and report."""
+        self.report(await self.arequest(self._question(), timeout=LIMIT))
+
+
+class EarlyLeaver(Agent):
+    """Removes itself before it has set itself up. Lives in the process of the test."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self._space = space
+
+    def after_add(self) -> Any:
+        """Leave."""
+        self._space.remove(self)
+
+
+class AsyncEarlyLeaver(EarlyLeaver):
+    """The same in async code."""
+
+    async def after_add(self) -> None:
+        """Leave."""
+        self._space.remove(self)
 
 
 class SelfRemover(Speaker):

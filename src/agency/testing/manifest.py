@@ -81,6 +81,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("Requests that wait when the space is destroyed end with an error.", "spec 5"),
         ("Requests that wait for an agent that is removed end.", "spec 5"),
         ("An agent may remove itself; its `before_remove` is called all the same.", "S117 spec 2"),
+        (
+            "An agent that removes itself in `after_add` has not been added: `StartFailed`.",
+            "decision",
+        ),
     ),
     *_topic(
         "id",
@@ -257,6 +261,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A failed request inside an action is that action's error.", "decision"),
         ("Agents of one id in two spaces are not taken for each other.", "decision"),
         ("Whoever is asked for permission may ask the agent back.", "spec 3 S69 K10"),
+        ("A cycle through `after_add` is noticed like any other.", "decision K20"),
     ),
     *_topic(
         "stream",

@@ -21,12 +21,14 @@ from agency.spaces.native_space import NativeSpace
 from agency.testing.agents import (
     LIMIT,
     AskingGuard,
+    AsyncNewcomer,
     AsyncTalker,
     BadActions,
     Calculator,
     Console,
     Gate,
     Gateway,
+    Newcomer,
     Talker,
     Witness,
     Worker,
@@ -193,6 +195,18 @@ class AskConformance(Conformance):
         space.add(kind, "a", concurrency=2)
         answer = ask(guest, "a", "ask", message=request("a", "help", action_name="ask"))
         assert answer["ask"]["args"]["message"]["type"] == "object"
+
+    @proves("ask-25", "ask-12")
+    @pytest.mark.parametrize("kind", [Newcomer, AsyncNewcomer])
+    @pytest.mark.parametrize("concurrency", [1, 2])
+    def test_an_agent_that_sets_itself_up_cannot_be_asked_because_of_that(
+        self, space: Space, witness: Witness, kind: type[Any], concurrency: int
+    ) -> None:
+        space.add(Talker, "host")
+        space.add(kind, "newcomer", concurrency=concurrency)
+        error, text = witness.event()
+        assert error == "DeadlockError"
+        assert "newcomer → host → newcomer" in text
 
     @proves("ask-23")
     def test_agents_of_one_id_in_two_spaces_are_told_apart(

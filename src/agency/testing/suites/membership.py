@@ -14,8 +14,10 @@ from agency.guest import Guest
 from agency.space import Space
 from agency.testing.agents import (
     LIMIT,
+    AsyncEarlyLeaver,
     AsyncSelfRemover,
     Calculator,
+    EarlyLeaver,
     Gate,
     Leaver,
     SelfRemover,
@@ -227,6 +229,16 @@ class LeaveConformance(Conformance):
         space.add(kind("leaver", space))
         assert ask(guest, "leaver", name) == "left"
         assert witness.event() == "before_remove"
+        space.add(Calculator("leaver"))
+        assert ask(guest, "leaver", "count") == 1
+
+    @proves("leave-15", "join-10")
+    @pytest.mark.parametrize("kind", [EarlyLeaver, AsyncEarlyLeaver])
+    def test_an_agent_that_leaves_while_it_comes_has_not_been_added(
+        self, space: Space, guest: Guest, kind: type[EarlyLeaver]
+    ) -> None:
+        with pytest.raises(StartFailed, match="left the space in its after_add"):
+            space.add(kind("leaver", space))
         space.add(Calculator("leaver"))
         assert ask(guest, "leaver", "count") == 1
 
