@@ -22,6 +22,7 @@ from agency.envelope import Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
 from agency.schema import BROADCAST, Message, check_agent_id, freeze
+from agency.timeouts import check_seconds, check_timeout
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -145,7 +146,8 @@ class Agent:
     Raises:
         InvalidAgentId: see `agency.schema.check_agent_id`.
         InvalidAction: a method marked with `@action` cannot be one.
-        ValueError: `concurrency` is below 1.
+        ValueError: `concurrency` is below 1, or `permission_timeout` below 0.
+        TypeError: one of them is no number.
     """
 
     def __init__(
@@ -156,6 +158,8 @@ class Agent:
         concurrency: int = 1,
         permission_timeout: float = 120.0,
     ) -> None:
+        if not isinstance(concurrency, int):
+            raise TypeError(f"concurrency is a whole number, not {concurrency!r}")
         if concurrency < 1:
             raise ValueError(f"concurrency is at least 1, not {concurrency}")
         # The only attribute of the framework's own, so that a subclass may call its own what it likes.
@@ -164,7 +168,7 @@ class Agent:
             ActionTable.of(type(self)),
             receive_own_broadcasts,
             concurrency,
-            permission_timeout,
+            check_seconds("permission_timeout", permission_timeout),
         )
 
     # Identity
@@ -225,7 +229,7 @@ class Agent:
 
         Args:
             message: as for `send`, to one agent.
-            timeout: seconds to wait; None waits for as long as both agents live.
+            timeout: seconds to wait; None, or infinity, waits for as long as both agents live.
 
         Raises:
             ActionError: the action raised, was refused, does not exist, or cannot be called like
@@ -236,6 +240,7 @@ class Agent:
             OutcomeUnknown: the agent or the link died.
             InvalidMessage: breaks the schema, or is a broadcast.
         """
+        timeout = check_timeout(timeout)
         return home_of(self).request(_own_to_one(self, message), timeout)
 
     async def arequest(
@@ -244,6 +249,7 @@ class Agent:
         """`request` for async code: waits without blocking the event loop. The same guarantees and
         errors.
         """
+        timeout = check_timeout(timeout)
         return await home_of(self).arequest(_own_to_one(self, message), timeout)
 
     def stream(
@@ -263,12 +269,14 @@ class Agent:
         Raises:
             The errors of `request`, the first time a value is awaited that does not come.
         """
+        timeout = check_timeout(timeout)
         return home_of(self).stream(_own_to_one(self, message), timeout)
 
     def astream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[Any, None]:
         """`stream` for async code."""
+        timeout = check_timeout(timeout)
         return home_of(self).astream(_own_to_one(self, message), timeout)
 
     def proxy(self, agent_id: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> Proxy:

@@ -90,7 +90,6 @@ Message.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
 _MESSAGE = TypeAdapter(Message)
 
 
-@lru_cache(maxsize=4096)
 def check_agent_id(agent_id: str) -> str:
     """Return the id if an agent may have it.
 
@@ -104,6 +103,11 @@ def check_agent_id(agent_id: str) -> str:
     """
     if not isinstance(agent_id, str):
         raise InvalidAgentId(f"an agent id is a string, not {type(agent_id).__name__}")
+    return _check_agent_id(agent_id)
+
+
+@lru_cache(maxsize=4096)
+def _check_agent_id(agent_id: str) -> str:
     shown = ascii(agent_id if len(agent_id) <= 40 else agent_id[:40] + "…")
     try:
         size = len(agent_id.encode())
@@ -216,7 +220,7 @@ def _plain(message: Any) -> Message | None:
         if type(to) is not str or type(action) is not dict:
             return None
         if to != BROADCAST:
-            check_agent_id(to)
+            _check_agent_id(to)
         name = action["name"]
         if type(name) is not str or not (0 < len(name) <= _MAX_NAME and name.isascii()):
             return None
@@ -229,7 +233,7 @@ def _plain(message: Any) -> Message | None:
                 own["id"] = text
                 weight += len(text)
             if type(sender := message.get("from")) is str:
-                own["from"] = check_agent_id(sender)
+                own["from"] = _check_agent_id(sender)
             if type(meta := message.get("meta")) is dict:
                 own["meta"], weight = _copy(meta, _DEPTH_OF_META, weight)
     except (KeyError, InvalidAgentId, _Refused):

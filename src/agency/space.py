@@ -26,6 +26,7 @@ from agency.guest import Guest
 from agency.resident import Resident
 from agency.schema import BROADCAST, check_agent_id
 from agency.threads import Crew, Latch
+from agency.timeouts import check_seconds, check_timeout
 from agency.turn import describe
 
 __all__ = ["Space"]
@@ -48,8 +49,7 @@ class Space(ABC):
     """
 
     def __init__(self, *, grace: float = 10.0) -> None:
-        if grace < 0:
-            raise ValueError(f"grace is a number of seconds, not {grace}")
+        grace = check_seconds("grace", grace)
         lifetime.stop_here_if_only_definitions_are_wanted()
         self._lock = threading.RLock()
         self._residents: dict[str, Resident] = {}  # written under _lock, read without it
@@ -110,7 +110,7 @@ class Space(ABC):
         Returns an agent that can send and request, and keeps what it is told; see
         `agency.guest.Guest`. Its id is random unless given. Raises what `add` raises.
         """
-        return self.add(Guest(agent_id or Guest.random_id()))
+        return self.add(Guest(Guest.random_id() if agent_id is None else agent_id))
 
     def remove(self, agent: str | Agent) -> None:
         """Remove an agent that was added through this space object.
@@ -164,7 +164,7 @@ class Space(ABC):
         """Wait until the space has been destroyed. Returns False if that took longer than `timeout`
         seconds.
         """
-        return self._closed.wait(timeout)
+        return self._closed.wait(check_timeout(timeout))
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -262,6 +262,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("Agents of one id in two spaces are not taken for each other.", "decision"),
         ("Whoever is asked for permission may ask the agent back.", "spec 3 S69 K10"),
         ("A cycle through `after_add` is noticed like any other.", "decision K20"),
+        ("A timeout may be infinite; one that is no number is refused, unsent.", "decision"),
     ),
     *_topic(
         "stream",

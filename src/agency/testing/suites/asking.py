@@ -208,6 +208,25 @@ class AskConformance(Conformance):
         assert error == "DeadlockError"
         assert "newcomer → host → newcomer" in text
 
+    @proves("ask-26")
+    def test_a_timeout_is_checked_before_anything_is_sent(self, space: Space, guest: Guest) -> None:
+        space.add(Calculator, "calc")
+        message = request("calc", "count")
+        wrong: dict[Any, type[Exception]] = {"5": TypeError, float("nan"): ValueError}
+        for timeout, error in wrong.items():
+            with pytest.raises(error, match="timeout"):
+                guest.request(message, timeout=timeout)
+            with pytest.raises(error, match="timeout"):
+                asyncio.run(guest.arequest(message, timeout=timeout))
+            with pytest.raises(error, match="timeout"):
+                guest.stream(message, timeout=timeout)
+            with pytest.raises(error, match="timeout"):
+                guest.receive(timeout=timeout)
+        for count, timeout in enumerate((float("inf"), 1e10, 1e300), start=1):
+            assert guest.request(message, timeout=timeout) == 3 * count - 2
+            assert asyncio.run(guest.arequest(message, timeout=timeout)) == 3 * count - 1
+            assert list(guest.stream(message, timeout=timeout)) == [3 * count]
+
     @proves("ask-23")
     def test_agents_of_one_id_in_two_spaces_are_told_apart(
         self, space: Space, guest: Guest

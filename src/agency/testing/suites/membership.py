@@ -374,6 +374,7 @@ REFUSED = {
     "right to left": "a\u202eb",
     "not Unicode": "\ud800",
     "a number": 5,
+    "a list": ["calc"],
     "bytes": b"calc",
 }
 
@@ -423,3 +424,5 @@ class IdConformance(Conformance):
                 space.add_foreground(Calculator, unchecked)
             with pytest.raises(ValueError, match="id"):
                 Agent(unchecked)
+            with pytest.raises(ValueError, match="id"):
+                space.join(unchecked)
