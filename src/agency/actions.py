@@ -12,14 +12,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NotRequired, TypeVar, cast, overload
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
-from agency.errors import InvalidAction, InvalidArguments
+from agency.errors import InvalidAction, InvalidArguments, InvalidMessage
 from agency.help import Description, parameters_of
+from agency.schema import freeze_value
 
-__all__ = ["ActionSpec", "ActionTable", "action", "by_default"]
+__all__ = ["ActionSpec", "ActionTable", "action", "by_default", "is_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,13 +54,14 @@ class _Declaration:
     name: str | None
     help: Any
     access_policy: AccessPolicy
-    specs: dict[Callable[..., Any], ActionSpec] = field(default_factory=dict)
+    specs: dict[tuple[str, Callable[..., Any]], ActionSpec] = field(default_factory=dict)
     """Of the method and those that override it: classes that inherit a method share its spec."""
 
-    def spec(self, method: Callable[..., Any]) -> ActionSpec:
-        if method not in self.specs:
-            self.specs[method] = ActionSpec(method, self)
-        return self.specs[method]
+    def spec(self, attribute: str, method: Callable[..., Any]) -> ActionSpec:
+        place = attribute, method
+        if place not in self.specs:
+            self.specs[place] = ActionSpec(attribute, method, self)
+        return self.specs[place]
 
 
 @overload
@@ -92,7 +101,11 @@ def action(
         raise InvalidAction(
             f"@action: access_policy is ACCESS_PERMITTED, ACCESS_DENIED or ACCESS_REQUESTED, not {access_policy!r}"
         ) from None
-    declaration = _Declaration(name, help, policy)
+    try:
+        own_help = freeze_value(help, "help")
+    except InvalidMessage as error:
+        raise InvalidAction(f"@action: {error}") from error
+    declaration = _Declaration(name, own_help, policy)
 
     def mark(method: Function) -> Function:
         if not inspect.isfunction(method):
@@ -109,21 +122,25 @@ def by_default(method: Function) -> Function:
     return method
 
 
-def _is_default(method: Callable[..., Any]) -> bool:
+def is_default(method: Callable[..., Any]) -> bool:
+    """Whether the framework's own method has not been overridden."""
     return getattr(method, "__agency_default__", False)
 
 
 class ActionSpec:
     """One action of one class: how it is called, who may, and what it says of itself."""
 
-    def __init__(self, method: Callable[..., Any], declaration: _Declaration) -> None:
-        self.name: str = declaration.name or method.__name__
-        self.method_name: str = method.__name__
+    def __init__(
+        self, attribute: str, method: Callable[..., Any], declaration: _Declaration
+    ) -> None:
+        self.name: str = declaration.name or _name_in_source(attribute, method)
+        self.method_name = attribute
+        """Where the class has the method, whatever the function calls itself."""
         self.access_policy = declaration.access_policy
         self.help_override = declaration.help
         self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-        self.returns_at_once = self.is_async or _is_default(method)
+        self.returns_at_once = self.is_async or is_default(method)
         """Whether calling it cannot block; what it returns may still have to be awaited."""
         self.value_name = f'what "{self.name}" returned'
         try:
@@ -140,7 +157,7 @@ class ActionSpec:
             # worker of a LocalSpace 2 ms and 0.8 MB.
             if None in self._plain_types.values():
                 self._validator = self._make_validator()
-        except (TypeError, PydanticSchemaGenerationError) as error:
+        except (TypeError, PydanticSchemaGenerationError, PydanticUserError, SchemaError) as error:
             raise InvalidAction(f"{method.__qualname__} cannot be an action: {error}") from error
 
     def check_arguments(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -196,8 +213,8 @@ class ActionTable:
 
     def __init__(self, agent_class: type) -> None:
         self._specs: dict[str, ActionSpec] = {}
-        for method, declaration in _declared(agent_class):
-            spec = declaration.spec(method)
+        for attribute, method, declaration in _declared(agent_class):
+            spec = declaration.spec(attribute, method)
             twin = self._specs.get(spec.name)
             if twin is not None:
                 raise InvalidAction(
@@ -210,7 +227,7 @@ class ActionTable:
         callbacks = {
             name: callback
             for name in CALLBACKS
-            if not _is_default(callback := getattr(agent_class, name))
+            if not is_default(callback := getattr(agent_class, name))
         }
         self.has_before_action = "before_action" in callbacks
         self.before_action_takes_message = (
@@ -264,18 +281,41 @@ def _taken_by_self(method: Callable[..., Any]) -> str | None:
     raise TypeError("it does not take the agent itself (self) as its first argument")
 
 
-def _declared(agent_class: type) -> list[tuple[Callable[..., Any], _Declaration]]:
-    """Every action method of a class in the order of definition, bases first, each as the class
-    itself has it.
+def _name_in_source(attribute: str, method: Callable[..., Any]) -> str:
+    """The attribute's name as the class's author wrote it: Python keeps `__secret` as
+    `_Class__secret`.
+    """
+    own_name = method.__name__
+    is_private = own_name.startswith("__") and attribute.endswith(own_name)
+    return own_name if is_private else attribute
+
+
+def _declaration_of(member: Any) -> _Declaration | None:
+    inner = getattr(member, "__func__", member)  # of a staticmethod or classmethod
+    return getattr(inner, "__agency_action__", None)
+
+
+def _declared(agent_class: type) -> list[tuple[str, Callable[..., Any], _Declaration]]:
+    """Every action of a class in the order of definition, bases first: the attribute, the method
+    as the class itself has it, and what was declared.
+
+    Raises:
+        InvalidAction: something that is no method is marked, such as a `staticmethod`.
     """
     names: dict[str, _Declaration] = {}
     for owner in reversed(agent_class.__mro__):
         for name, member in vars(owner).items():
-            declaration = getattr(member, "__agency_action__", None)
+            declaration = _declaration_of(member)
             if declaration is not None:
                 names[name] = declaration
-    return [
-        (member, declaration)
-        for name, declaration in names.items()
-        if inspect.isfunction(member := getattr(agent_class, name))
-    ]
+    found: list[tuple[str, Callable[..., Any], _Declaration]] = []
+    for name, declaration in names.items():
+        member = inspect.getattr_static(agent_class, name)
+        if inspect.isfunction(member):
+            found.append((name, member, declaration))
+        elif _declaration_of(member) is not None:
+            raise InvalidAction(
+                f"{agent_class.__qualname__}.{name} cannot be an action: "
+                f"@action marks methods, not what {type(member).__name__} makes of them"
+            )
+    return found

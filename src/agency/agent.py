@@ -9,6 +9,7 @@ what `request` and `stream` ask of the home.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import threading
 from collections.abc import AsyncGenerator, Generator
@@ -21,10 +22,12 @@ from agency.envelope import Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
 from agency.schema import BROADCAST, Message, check_agent_id, freeze
+from agency.timeouts import check_seconds, check_timeout
 
 __all__ = [
     "DEFAULT_TIMEOUT",
     "Agent",
+    "Deciding",
     "Handling",
     "Home",
     "Membership",
@@ -32,6 +35,7 @@ __all__ = [
     "current_senders",
     "handling",
     "home_of",
+    "running",
 ]
 
 logger = logging.getLogger(__name__)
@@ -51,6 +55,10 @@ class Handling:
     waiter: int | asyncio.Task[Any]
     """The thread (its identifier) or the task that runs the action."""
 
+    def who_waits(self) -> tuple[str, ...]:
+        """Who would wait, outermost first, if the current thread or task asked somebody."""
+        return (*self.envelope.chain, self.agent.id) if self.is_here() else ()
+
     def is_here(self) -> bool:
         """Whether the current thread or task is the one that runs the action, not something that it
         started.
@@ -59,6 +67,17 @@ class Handling:
         loop = asyncio._get_running_loop()
         task = None if loop is None else asyncio.current_task(loop)
         return self.waiter is task if task is not None else self.waiter == threading.get_ident()
+
+
+class Deciding(Handling):
+    """A turn that waits for permission: the agent goes on with others meanwhile, so it does not wait
+    itself.
+    """
+
+    __slots__ = ()
+
+    def who_waits(self) -> tuple[str, ...]:
+        return self.envelope.chain if self.is_here() else ()
 
 
 handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=None)
@@ -127,7 +146,8 @@ class Agent:
     Raises:
         InvalidAgentId: see `agency.schema.check_agent_id`.
         InvalidAction: a method marked with `@action` cannot be one.
-        ValueError: `concurrency` is below 1.
+        ValueError: `concurrency` is below 1, or `permission_timeout` below 0.
+        TypeError: one of them is no number.
     """
 
     def __init__(
@@ -138,6 +158,8 @@ class Agent:
         concurrency: int = 1,
         permission_timeout: float = 120.0,
     ) -> None:
+        if not isinstance(concurrency, int):
+            raise TypeError(f"concurrency is a whole number, not {concurrency!r}")
         if concurrency < 1:
             raise ValueError(f"concurrency is at least 1, not {concurrency}")
         # The only attribute of the framework's own, so that a subclass may call its own what it likes.
@@ -146,7 +168,7 @@ class Agent:
             ActionTable.of(type(self)),
             receive_own_broadcasts,
             concurrency,
-            permission_timeout,
+            check_seconds("permission_timeout", permission_timeout),
         )
 
     # Identity
@@ -207,7 +229,7 @@ class Agent:
 
         Args:
             message: as for `send`, to one agent.
-            timeout: seconds to wait; None waits for as long as both agents live.
+            timeout: seconds to wait; None, or infinity, waits for as long as both agents live.
 
         Raises:
             ActionError: the action raised, was refused, does not exist, or cannot be called like
@@ -218,6 +240,7 @@ class Agent:
             OutcomeUnknown: the agent or the link died.
             InvalidMessage: breaks the schema, or is a broadcast.
         """
+        timeout = check_timeout(timeout)
         return home_of(self).request(_own_to_one(self, message), timeout)
 
     async def arequest(
@@ -226,6 +249,7 @@ class Agent:
         """`request` for async code: waits without blocking the event loop. The same guarantees and
         errors.
         """
+        timeout = check_timeout(timeout)
         return await home_of(self).arequest(_own_to_one(self, message), timeout)
 
     def stream(
@@ -245,12 +269,14 @@ class Agent:
         Raises:
             The errors of `request`, the first time a value is awaited that does not come.
         """
+        timeout = check_timeout(timeout)
         return home_of(self).stream(_own_to_one(self, message), timeout)
 
     def astream(
         self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT
     ) -> AsyncGenerator[Any, None]:
         """`stream` for async code."""
+        timeout = check_timeout(timeout)
         return home_of(self).astream(_own_to_one(self, message), timeout)
 
     def proxy(self, agent_id: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> Proxy:
@@ -311,6 +337,8 @@ class Agent:
         waits until this returns.
 
         May be `async`. If it raises, `add` raises `StartFailed` and the agent is not in the space.
+        `add` waits for as long as it takes; a `LocalSpace`, for an agent in another process, no
+        longer than its `start_timeout`.
         """
 
     @by_default
@@ -319,7 +347,9 @@ class Agent:
         still send.
 
         Called after the action that is running, unless that takes longer than the space's grace.
-        May be `async`. What it raises is logged.
+        May be `async`, then on the agent's loop, except if an `async` action of its own removes it:
+        that keeps the loop. What it raises is logged. After what is left of the grace, a second at
+        least, it is waited for no longer.
         """
 
     @by_default
@@ -350,6 +380,13 @@ class Agent:
             '"%s" has no request_permission, so its actions on request are refused', self.id
         )
         return False
+
+
+def running() -> int | asyncio.Task[Any]:
+    """What runs here: the current task, or the thread (its identifier) if there is none."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return threading.get_ident() if task is None else task
 
 
 def home_of(agent: Agent) -> Home:
@@ -402,6 +439,9 @@ def current_senders() -> tuple[str, ...]:
 
 
 def _describe(spec: ActionSpec, form: str) -> Any:
+    """A copy: an override of `help` may change what it gets from here."""
     if form == "json_schema":
-        return spec.description.json_schema
-    return spec.description.help if spec.help_override is None else spec.help_override
+        return copy.deepcopy(spec.description.json_schema)
+    return copy.deepcopy(
+        spec.description.help if spec.help_override is None else spec.help_override
+    )

@@ -7,6 +7,7 @@ Both are drawn from the method's signature, which wins, and its Google-style doc
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,19 @@ from functools import cached_property
 from typing import Any
 
 import docstring_parser
+import pydantic_core
 from docstring_parser import Docstring
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic_core import SchemaError
 from typing_extensions import is_typeddict
 
 __all__ = ["Description", "Parameter", "parameters_of", "return_annotation_of"]
 
 JSONSchema = dict[str, Any]
+
+_NO_TYPE = (NameError, TypeError, AttributeError, SyntaxError)
+"""What looking up an annotation may raise."""
 
 _DOCSTRING_TYPES = {
     "str": "string",
@@ -164,14 +170,25 @@ class Description:
 
 
 def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types that the signature names. One that cannot be found, as it exists for type checkers
+    only, or is a remark and no type, leaves its own argument without.
+    """
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        # A name that exists for type checkers only: such an argument is taken as it comes.
-        return {
-            name: inspect.Parameter.empty if isinstance(annotation, str) else annotation
-            for name, annotation in inspect.get_annotations(function).items()
-        }
+    except _NO_TYPE:
+        annotations = inspect.get_annotations(function)
+        return {name: _type_hint(function, text) for name, text in annotations.items()}
+
+
+def _type_hint(function: Callable[..., Any], annotation: Any) -> Any:
+    def alone() -> None: ...
+
+    alone.__annotations__ = {"it": annotation}
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        return typing.get_type_hints(alone, names, include_extras=True)["it"]
+    except _NO_TYPE:
+        return inspect.Parameter.empty if isinstance(annotation, str) else annotation
 
 
 def _short(annotation: Any, documented: str | None) -> dict[str, Any]:
@@ -210,7 +227,12 @@ def _schema(annotation: Any) -> JSONSchema:
     try:
         adapter = TypeAdapter(annotation, config=_config_for(annotation))
         schema = adapter.json_schema(mode="validation")
-    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError):
+    except (
+        PydanticSchemaGenerationError,
+        PydanticInvalidForJsonSchema,
+        PydanticUserError,
+        SchemaError,
+    ):
         return {}
     return {key: value for key, value in schema.items() if key != "title"}
 
@@ -231,9 +253,11 @@ def _default(parameter: Parameter) -> JSONSchema:
     if parameter.required:
         return {}
     try:
-        return {"default": TypeAdapter(Any).dump_python(parameter.default, mode="json")}
-    except ValueError:
+        default = pydantic_core.to_jsonable_python(parameter.default, inf_nan_mode="constants")
+        json.dumps(default, allow_nan=False)
+    except ValueError:  # infinity is one that JSON does not have
         return {}
+    return {"default": default}
 
 
 def _described(text: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import threading
@@ -16,7 +17,8 @@ from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol
 
 from agency import lifetime
-from agency.agent import Agent, handling
+from agency.actions import is_default
+from agency.agent import Agent, handling, running
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
 from agency.envelope import (
@@ -51,6 +53,9 @@ logger = logging.getLogger(__name__)
 PARENTS: Final = "this space belongs to the process that was forked; make another one here"
 """Why a forked child cannot use what it has inherited."""
 
+_LEAST_FOR_CLEANING_UP: Final = 1.0
+"""Seconds that `before_remove` has even if an action used up the grace."""
+
 _called_back: ContextVar[Agent | None] = ContextVar("agency_called_back", default=None)
 """The agent whose `after_add` or `before_remove` the current thread or task runs."""
 
@@ -81,6 +86,7 @@ class Resident:
         "_leaving",
         "_place",
         "_runner",
+        "_sets_up",
         "_streams",
         "agent",
         "has_left",
@@ -99,6 +105,7 @@ class Resident:
         """Whether the agent has set itself up, and so is to clean up."""
         self.has_left = Latch()
         """Opened when the agent, after `begin_to_leave`, is no more in the space."""
+        self._sets_up: int | asyncio.Task[Any] | None = None  # what runs `after_add`
         self._is_open = False
         self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
@@ -147,7 +154,19 @@ class Resident:
         Raises whatever `after_add` raises.
         """
         self.agent._agency.arrive(self)
-        self._call_back(self.agent.after_add)
+        after_add = self.agent.after_add
+
+        def set_up() -> Any:
+            self._sets_up = running()
+            return after_add()
+
+        async def set_up_on_loop() -> Any:
+            return await set_up()
+
+        if not is_default(after_add):
+            is_async = inspect.iscoroutinefunction(after_add)
+            self._call_back(set_up_on_loop if is_async else set_up)
+        self._sets_up = None
         self.has_moved_in = True
 
     def open_up(self) -> None:
@@ -162,25 +181,29 @@ class Resident:
         Answers to open calls still come in. Returns False if somebody has seen to this already.
         """
         if self._leaving.acquire(blocking=False):
+            self.agent._agency.leave()
             self._gone = True
             self._runner.halt()
-            self.agent._agency.leave()
             return True
         return False
 
     def move_out(self, grace: float) -> bool:
         """After `begin_to_leave`: finish the turns in progress, let the agent clean up, take the home
-        away. Returns False if a turn did not end.
+        away. Returns False if a turn did not end. Takes `grace` seconds at most, and one for the
+        cleaning up if nothing of them is left.
 
         Messages that were not begun become dead letters; whoever waits for them is told.
         """
+        limit = time.monotonic() + grace
         turn = handling.get()
         from_inside = (
             turn is not None and turn.agent is self.agent
         ) or _called_back.get() is self.agent
         ended = self._runner.stop(0.0 if from_inside else grace) or from_inside
         try:
-            self._call_back(self.agent.before_remove)
+            if not is_default(self.agent.before_remove):
+                left = max(_LEAST_FOR_CLEANING_UP, limit - time.monotonic())
+                self._call_back(self.agent.before_remove, left)
         except BaseException:
             logger.exception(
                 'before_remove of "%s" raised; it is removed all the same', self.agent.id
@@ -188,8 +211,8 @@ class Resident:
         self.vanish()
         return ended
 
-    def _call_back(self, function: Callable[[], Any]) -> None:
-        """Call a callback of the agent so that it can be told from other code."""
+    def _call_back(self, function: Callable[[], Any], limit: float | None = None) -> None:
+        """Call a callback of the agent so that it can be told from other code. See `Runner.call`."""
 
         def call() -> Any:
             token = _called_back.set(self.agent)
@@ -202,7 +225,7 @@ class Resident:
             _called_back.set(self.agent)  # for this task
             await function()
 
-        self._runner.call(call_async if inspect.iscoroutinefunction(function) else call)
+        self._runner.call(call_async if inspect.iscoroutinefunction(function) else call, limit)
 
     def stay_with_parent(self) -> None:
         """Called in a forked child: the agent lives in the parent."""
@@ -296,7 +319,7 @@ class Resident:
         return envelope.twin() if envelope.message["to"] == BROADCAST else envelope
 
     def emit(self, part: Envelope) -> bool:
-        """Send one part of a stream; False if nobody wants more."""
+        """Send one part of a stream; False if nobody wants more, or the agent leaves."""
         if self._gone or (part.kind is PART and part.correlation_id not in self._streams):
             return False
         self._say(part)
@@ -304,8 +327,8 @@ class Resident:
 
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None:
         """The turn is over: send its answer, then tell the transport."""
-        if answered is not None:
-            self._say(answered)
+        if answered is not None and not self._say(answered) and envelope.wants_answer:
+            self._say(self._unsent(envelope))
         if envelope.kind is STREAM:
             self._streams.discard(envelope.id)
         if envelope.receipt is not None:
@@ -324,8 +347,10 @@ class Resident:
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if kind is not TELL and cause.is_here():
-                envelope.chain = (*cause.envelope.chain, cause.agent.id)
+            if kind is not TELL and (cause.agent is self.agent or self._lives_with(cause.agent)):
+                envelope.chain = cause.who_waits()
+        if self._sets_up is not None and kind is not TELL and self._sets_up_here():
+            envelope.chain = (*envelope.chain, self.agent.id)
         return envelope
 
     def _route(self, envelope: Envelope) -> None:
@@ -335,6 +360,16 @@ class Resident:
                 self._place.route(envelope)
         else:
             self._place.route(envelope)
+
+    def _sets_up_here(self) -> bool:
+        return self._sets_up == running()
+
+    def _lives_with(self, agent: Agent) -> bool:
+        """Whether the agent is in the same space: only there do its id, and those that wait for it,
+        mean the same.
+        """
+        home = agent._agency.home
+        return isinstance(home, Resident) and home._place is self._place
 
     def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
         envelope = self._envelope(message, STREAM, None)
@@ -360,12 +395,21 @@ class Resident:
         }
         self._say(Envelope(message, self.new_id(), CANCEL, stream_id))
 
-    def _say(self, envelope: Envelope) -> None:
+    def _say(self, envelope: Envelope) -> bool:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
         try:
             self._route(envelope)
         except AgencyError as error:
             self._place.drop(envelope, Reason.NOT_SENT, str(error))
+            return False
+        return True
+
+    def _unsent(self, envelope: Envelope) -> Envelope:
+        """The answer where the answer could not be sent; it names no id, which may be why."""
+        text = f'the answer of "{self.agent.id}" could not be sent'
+        told = answer(envelope, self.new_id(), self.agent.id, error=text, failure=Failure.FAILED)
+        told.message["action"]["args"]["original_message_id"] = None
+        return told
 
     def _late(self, envelope: Envelope) -> None:
         self._place.drop(envelope, Reason.LATE_ANSWER)
@@ -374,7 +418,8 @@ class Resident:
 
     def _would_wait_for_itself(self, chain: tuple[str, ...]) -> bool:
         me = self.agent._agency
-        return chain.count(me.id) >= me.concurrency
+        lanes = me.concurrency if self.has_moved_in else 1  # `after_add` takes them all
+        return chain.count(me.id) >= lanes
 
     def _deadlocked(self, envelope: Envelope) -> None:
         cycle = envelope.chain[envelope.chain.index(self.agent.id) :]

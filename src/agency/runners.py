@@ -18,15 +18,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import Any, Protocol, cast
 
-from agency.agent import Agent, Handling, handling
-from agency.envelope import Envelope
+from agency.agent import Agent, Deciding, Handling, handling
+from agency.envelope import Envelope, answer
+from agency.errors import Failure
 from agency.threads import Crew
-from agency.turn import Ask, Call, Emit, Turn, straight, turn
+from agency.turn import Ask, Call, Emit, Turn, describe, straight, turn
 
 __all__ = ["Runner", "Work", "runner_for"]
 
@@ -41,7 +43,7 @@ class Work(Protocol):
 
     def begin(self, envelope: Envelope) -> Envelope | None: ...
     def emit(self, part: Envelope) -> bool: ...
-    def finish(self, envelope: Envelope, answer: Envelope | None) -> None: ...
+    def finish(self, envelope: Envelope, answered: Envelope | None) -> None: ...
     def lose(self, envelope: Envelope) -> None: ...
 
 
@@ -97,9 +99,20 @@ class Runner:
         """
         raise NotImplementedError
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Call a callback of the agent while no turn is in progress, and wait for it."""
-        return function()
+    def call(self, function: Callable[[], Any], limit: float | None = None) -> Any:
+        """Call a callback of the agent before the first or after the last turn, and wait for it.
+
+        Raises:
+            TimeoutError: it did not return within `limit` seconds. It goes on.
+            BaseException: whatever it raises.
+        """
+        return function() if limit is None else self._call_on_a_thread(function, limit)
+
+    def _call_on_a_thread(self, function: Callable[[], Any], limit: float | None) -> Any:
+        outcome: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._crew.run(lambda: _report(outcome, lambda: context.run(function)))
+        return _outcome_of(outcome, limit)
 
     def close(self) -> None:
         """After `stop`: free what is held, and lose the messages that were not handled."""
@@ -136,7 +149,7 @@ class Runner:
 
         def ask_agent() -> None:
             handling.set(
-                Handling(
+                Deciding(
                     agent,
                     replace(envelope, message=cast("Any", ask.proposed)),
                     get_ident(),
@@ -161,24 +174,49 @@ class Runner:
         return self._work.agent.request_permission(proposed)
 
     def _handle(self, item: _Item) -> None:
-        """Drive one turn on this thread, from its beginning or from where it waited for permission."""
+        """Drive one turn on this thread, from its beginning or from where it waited for permission.
+        Never raises.
+        """
         work = self._work
-        if isinstance(item, _Resumed):
-            self._drive_here(item.turn, item.envelope, item.permitted)
-        elif (envelope := work.begin(item)) is not None:
-            spec = self._straight.get(envelope.message["action"]["name"])
-            if spec is None:
-                self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
-            else:
-                token = handling.set(Handling(work.agent, envelope, get_ident()))
-                answer = straight(work.agent, envelope, work.new_id, spec)
-                handling.reset(token)
-                work.finish(envelope, answer)
+        try:
+            if isinstance(item, _Resumed):
+                self._drive_here(item.turn, item.envelope, item.permitted)
+            elif (envelope := work.begin(item)) is not None:
+                spec = self._straight.get(envelope.message["action"]["name"])
+                if spec is None:
+                    self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
+                else:
+                    token = handling.set(Handling(work.agent, envelope, get_ident()))
+                    try:
+                        answered = straight(work.agent, envelope, work.new_id, spec)
+                    finally:
+                        handling.reset(token)
+                    work.finish(envelope, answered)
+        except BaseException as error:
+            self._break_off(item, error)
+
+    def _break_off(self, item: _Item, error: BaseException) -> None:
+        """The last resort, where neither the turn nor the transport has seen to an exception: the
+        agent lives on, and whoever waits is told.
+        """
+        envelope = item.envelope if isinstance(item, _Resumed) else item
+        agent_id = self._work.agent.id
+        try:
+            logger.error('a turn of "%s" broke off', agent_id, exc_info=error)
+            text = describe(error)
+            self._work.finish(
+                envelope,
+                answer(envelope, self._work.new_id(), agent_id, error=text, failure=Failure.FAILED)
+                if envelope.wants_answer
+                else None,
+            )
+        except BaseException:
+            logger.exception('nobody could be told that a turn of "%s" broke off', agent_id)
 
     def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | None) -> None:
         work = self._work
         token = handling.set(Handling(work.agent, envelope, get_ident()))
-        answer = None
+        answered = None
         try:
             step = progress.send(outcome)
             while True:
@@ -199,10 +237,10 @@ class Runner:
                     self._wait_for_permission(progress, envelope, cast("Ask", step))
                     return
         except StopIteration as end:
-            answer = end.value
+            answered = end.value
         finally:
             handling.reset(token)
-        work.finish(envelope, answer)
+        work.finish(envelope, answered)
 
 
 class SerialRunner(Runner):
@@ -234,9 +272,11 @@ class SerialRunner(Runner):
     def _drain(self) -> None:
         mail, lane = self._mail, self._lane
         while True:
-            while mail and not self._stopped:
-                self._handle(mail.popleft())
-            lane.release()
+            try:
+                while mail and not self._stopped:
+                    self._handle(mail.popleft())
+            finally:
+                lane.release()
             if self._stopped or not mail or not lane.acquire(blocking=False):
                 return
 
@@ -299,12 +339,13 @@ class LoopRunner(Runner):
     are taken until the agent is removed.
     """
 
-    __slots__ = ("_lane", "_made_loop", "_turns", "_wake", "_woken")
+    __slots__ = ("_holds_lane", "_lane", "_made_loop", "_turns", "_wake", "_woken")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         super().__init__(work, crew)
         self._lane = threading.Lock()
         self._lane.acquire()
+        self._holds_lane = True  # before `resume` and after `stop`, if the turns ended
         self._made_loop: asyncio.AbstractEventLoop | None = None  # by who holds the lane
         self._wake = asyncio.Event()
         self._woken = False
@@ -320,8 +361,9 @@ class LoopRunner(Runner):
         self._rouse()
 
     def resume(self) -> None:
+        self._holds_lane = False
         self._lane.release()
-        if self._mail or self._made_loop is not None:
+        if self._mail or (self._made_loop is not None and not self._closed):
             self._rouse()  # after_add may have left tasks
 
     def halt(self) -> None:
@@ -331,28 +373,43 @@ class LoopRunner(Runner):
 
     def stop(self, grace: float) -> bool:
         self.halt()
-        return self._lane.acquire(timeout=grace)
+        self._holds_lane = self._lane.acquire(timeout=grace)
+        return self._holds_lane
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], Any], limit: float | None = None) -> Any:
+        """See `Runner.call`. An `async` callback runs on the agent's loop, beside an action that does
+        not end; on another one if that action itself waits for it.
+        """
         if not inspect.iscoroutinefunction(function):
-            return function()
-        outcome: list[Any] = []
-        done = threading.Event()
+            return super().call(function, limit)
+        if self._holds_lane:
+            return self._call_on_a_thread(lambda: self._run_alone(function), limit)
+        loop = self._made_loop
+        if loop is None or loop is asyncio._get_running_loop():
+            return self._call_on_a_thread(lambda: asyncio.run(function()), limit)
+        outcome: Future[Any] = Future()
 
-        def run() -> None:
+        async def run() -> None:
             try:
-                outcome.append((self._loop.run_until_complete(function()), None))
-            except BaseException as error:  # handed to the thread that waits
-                outcome.append((None, error))
-            finally:
-                done.set()
+                outcome.set_result(await function())
+            except BaseException as error:
+                outcome.set_exception(error)
 
-        self._crew.run(run)
-        done.wait()
-        ((value, error),) = outcome
-        if error is not None:
-            raise error
-        return value
+        def begin() -> None:
+            task = loop.create_task(run())
+            self._turns.add(task)  # so that it is waited for
+            task.add_done_callback(self._ended)
+
+        loop.call_soon_threadsafe(begin)
+        self._rouse()
+        return _outcome_of(outcome, limit)
+
+    def _run_alone(self, function: Callable[[], Any]) -> Any:
+        try:
+            return self._loop.run_until_complete(function())
+        finally:
+            if self._closed:  # for the agent was removed meanwhile
+                self._loop.close()
 
     def close(self) -> None:
         super().close()
@@ -380,16 +437,27 @@ class LoopRunner(Runner):
 
     def _drain(self) -> None:
         while True:
-            self._loop.run_until_complete(self._serve())
-            if self._closed:  # while a turn went on for longer than the grace
-                self._loop.close()
-            self._lane.release()
+            try:
+                self._run_to_end(self._serve())
+                if self._closed:  # while a turn went on for longer than the grace
+                    self._loop.close()
+            finally:
+                self._lane.release()
             if (
-                self._stopped
-                or not (self._mail or self._woken or self._wake.is_set())
+                self._closed
+                or not (self._woken or self._wake.is_set() or (self._mail and not self._stopped))
                 or not self._lane.acquire(blocking=False)
             ):
                 return
+
+    def _run_to_end(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(serving)
+        while not task.done():
+            try:
+                self._loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt):
+                # They end the loop, whichever task raises them; but not the agent.
+                logger.exception('a task of "%s" wanted to end the program', self._work.agent.id)
 
     async def _serve(self) -> None:
         """Start turns as lanes become free; return when there are neither messages nor tasks, or
@@ -429,6 +497,12 @@ class LoopRunner(Runner):
 
     async def _drive(self, item: _Item) -> None:
         """`Runner._handle` for a task."""
+        try:
+            await self._drive_on_loop(item)
+        except BaseException as error:
+            self._break_off(item, error)
+
+    async def _drive_on_loop(self, item: _Item) -> None:
         work = self._work
         if isinstance(item, _Resumed):
             progress, envelope, outcome = item.turn, item.envelope, item.permitted
@@ -439,7 +513,7 @@ class LoopRunner(Runner):
         handling.set(
             Handling(work.agent, envelope, cast("asyncio.Task[Any]", asyncio.current_task()))
         )
-        answer = None
+        answered = None
         try:
             step = progress.send(outcome)
             while True:
@@ -452,8 +526,8 @@ class LoopRunner(Runner):
                     self._wait_for_permission(progress, envelope, cast("Ask", step))
                     return
         except StopIteration as end:
-            answer = end.value
-        work.finish(envelope, answer)
+            answered = end.value
+        work.finish(envelope, answered)
 
     async def _perform(self, call: Call, envelope: Envelope) -> tuple[Any, BaseException | None]:
         """Call on the loop what is quick, elsewhere what may block. Errors are returned: a task
@@ -496,6 +570,19 @@ class LoopRunner(Runner):
         asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
         self._rouse()
         return asked.result(self._work.agent._agency.permission_timeout)
+
+
+def _report(outcome: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        outcome.set_result(function())
+    except BaseException as error:  # handed to the thread that waits
+        outcome.set_exception(error)
+
+
+def _outcome_of(outcome: Future[Any], limit: float | None) -> Any:
+    if limit is not None and not wait([outcome], limit).done:
+        raise TimeoutError(f"it did not return within {limit:.1f} seconds")
+    return outcome.result()
 
 
 def _settle(done: asyncio.Future[Any], outcome: Any) -> None:

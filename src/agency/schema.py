@@ -27,6 +27,7 @@ __all__ = [
     "BROADCAST",
     "MAX_DEPTH",
     "MAX_MESSAGE_BYTES",
+    "MAX_VALUE_BYTES",
     "Action",
     "Message",
     "check_agent_id",
@@ -48,13 +49,18 @@ operator's own.
 MAX_DEPTH: Final = 64
 """How many lists and objects may stand inside each other in `args` and `meta`."""
 
+MAX_VALUE_BYTES: Final = MAX_MESSAGE_BYTES - 64 * 1024
+"""The largest value that an action can return, as JSON: it leaves room for the answer's other fields."""
+
 _MAX_ID_BYTES: Final = 255  # of an AMQP routing key, AMQP 0-9-1 section 4.2.5.3
 _MAX_NAME: Final = 255
 _DEPTH_OF_ARGS: Final = 2
 _DEPTH_OF_META: Final = 1
 _INT_BOUND: Final = 2**63  # 64-bit signed, what JSON readers in other languages can hold
 _LARGEST_SURELY_FITTING_WEIGHT: Final = MAX_MESSAGE_BYTES // 8
+_SHORT: Final = MAX_VALUE_BYTES // 8  # the same for values
 _VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
+_SURELY_TOO_LARGE_WEIGHT: Final = 2 * MAX_MESSAGE_BYTES  # each value has two bytes at least
 
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
 
@@ -84,7 +90,6 @@ Message.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
 _MESSAGE = TypeAdapter(Message)
 
 
-@lru_cache(maxsize=4096)
 def check_agent_id(agent_id: str) -> str:
     """Return the id if an agent may have it.
 
@@ -98,6 +103,11 @@ def check_agent_id(agent_id: str) -> str:
     """
     if not isinstance(agent_id, str):
         raise InvalidAgentId(f"an agent id is a string, not {type(agent_id).__name__}")
+    return _check_agent_id(agent_id)
+
+
+@lru_cache(maxsize=4096)
+def _check_agent_id(agent_id: str) -> str:
     shown = ascii(agent_id if len(agent_id) <= 40 else agent_id[:40] + "…")
     try:
         size = len(agent_id.encode())
@@ -135,16 +145,24 @@ def freeze_value(value: Any, what: str) -> Any:
 
     Raises:
         InvalidMessage: cannot be JSON; the text begins with `what`.
+        MessageTooLarge: more than `MAX_VALUE_BYTES` as JSON.
     """
-    if value is None or (type(value) is str and value.isascii()):
+    kind = type(value)
+    if value is None or (kind is str and len(value) <= _SHORT and value.isascii()):
         return value  # as most are
     try:
-        return _own({what: value})[0][what]
-    except InvalidMessage:
         try:
-            return _own({what: pydantic_core.to_jsonable_python(value)})[0][what]
-        except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
-            raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
+            return _own_value(value, what)
+        except MessageTooLarge:
+            raise
+        except InvalidMessage:
+            return _own_value(pydantic_core.to_jsonable_python(value), what)
+    except MessageTooLarge:
+        raise MessageTooLarge(f"{what}: more than {MAX_VALUE_BYTES} bytes as JSON") from None
+    except InvalidMessage:
+        raise
+    except Exception as error:  # noqa: BLE001  # the value's own code may run: properties, generators
+        raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
 
 
 def duplicate(message: Message) -> Message:
@@ -202,23 +220,22 @@ def _plain(message: Any) -> Message | None:
         if type(to) is not str or type(action) is not dict:
             return None
         if to != BROADCAST:
-            check_agent_id(to)
+            _check_agent_id(to)
         name = action["name"]
         if type(name) is not str or not (0 < len(name) <= _MAX_NAME and name.isascii()):
             return None
         own: Message = {"to": to, "action": {"name": name}}
         weight = 64
         if type(args := action.get("args")) is dict:
-            own["action"]["args"], weight = _copy(args, _DEPTH_OF_ARGS)
+            own["action"]["args"], weight = _copy(args, _DEPTH_OF_ARGS, 0)
         if len(message) > 2:
             if type(text := message.get("id")) is str and text.isascii():
                 own["id"] = text
                 weight += len(text)
             if type(sender := message.get("from")) is str:
-                own["from"] = check_agent_id(sender)
+                own["from"] = _check_agent_id(sender)
             if type(meta := message.get("meta")) is dict:
-                own["meta"], more = _copy(meta, _DEPTH_OF_META)
-                weight += more
+                own["meta"], weight = _copy(meta, _DEPTH_OF_META, weight)
     except (KeyError, InvalidAgentId, _Refused):
         return None
     complete = len(own) == len(message) and len(own["action"]) == len(action)
@@ -271,19 +288,25 @@ def _own(value: Any, *path: str) -> tuple[Any, int]:
         InvalidMessage: it holds something else; the text begins with the path to that.
     """
     try:
-        return _copy(value, len(path))
+        own, weight = _copy(value, len(path), 0)
+        if weight > _SURELY_TOO_LARGE_WEIGHT:
+            _stop(len(path))
+        return own, weight
     except _Refused as refused:
         whole = (*path, *reversed(refused.path))
         shown = whole[: 3 if len(whole) > MAX_DEPTH else None]
         raise InvalidMessage(f"{'.'.join(shown)}: {refused.reason}") from None
 
 
-def _copy(value: Any, depth: int) -> tuple[Any, int]:
-    if depth > MAX_DEPTH:
-        raise _Refused(f"nested more than {MAX_DEPTH} deep, or contains itself")
+def _copy(value: Any, depth: int, weight: int) -> tuple[Any, int]:
+    """`_own` for what stands in something that weighs so much up to here; the weight returned is
+    that of both.
+    """
+    if depth > MAX_DEPTH or weight > _SURELY_TOO_LARGE_WEIGHT:
+        _stop(depth)
     own = value.copy()
     is_object = type(own) is dict
-    weight = _VALUE_WEIGHT * len(own)
+    weight += _VALUE_WEIGHT * len(own)
     if is_object:
         for key in own:
             if type(key) is not str:
@@ -301,14 +324,26 @@ def _copy(value: Any, depth: int) -> tuple[Any, int]:
                 raise _Refused(f"{item} is not a JSON value", str(key))
         elif kind is dict or kind is list:
             try:
-                own[key], more = _copy(item, depth + 1)
+                own[key], weight = _copy(item, depth + 1, weight)
             except _Refused as refused:
                 refused.path.append(str(key))
                 raise
-            weight += more
         elif item is not None and kind is not bool:
             raise _Refused(f"{kind.__name__} is not a JSON value", str(key))
     return own, weight
+
+
+def _stop(depth: int) -> NoReturn:
+    if depth > MAX_DEPTH:
+        raise _Refused(f"nested more than {MAX_DEPTH} deep, or contains itself")
+    raise MessageTooLarge(f"message: more than {MAX_MESSAGE_BYTES} bytes as JSON")
+
+
+def _own_value(value: Any, what: str) -> Any:
+    own, weight = _own({what: value})
+    if weight > _SHORT and len(pydantic_core.to_json(own)) > MAX_VALUE_BYTES:
+        raise MessageTooLarge(what)
+    return own[what]
 
 
 def _duplicate(value: Any) -> Any:

@@ -26,6 +26,7 @@ from agency.guest import Guest
 from agency.resident import PARENTS, Resident, is_called_by_agent
 from agency.schema import BROADCAST, check_agent_id, duplicate
 from agency.threads import Crew, Latch
+from agency.timeouts import check_seconds, check_timeout
 from agency.turn import describe
 
 __all__ = ["Space"]
@@ -48,8 +49,7 @@ class Space(ABC):
     """
 
     def __init__(self, *, grace: float = 10.0) -> None:
-        if grace < 0:
-            raise ValueError(f"grace is a number of seconds, not {grace}")
+        grace = check_seconds("grace", grace)
         self._lock = threading.RLock()
         self._residents: dict[str, Resident] = {}  # written under _lock, read without it
         self._claimed: set[str] = set()  # guarded by _lock
@@ -117,7 +117,7 @@ class Space(ABC):
         Returns an agent that can send and request, and keeps what it is told; see
         `agency.guest.Guest`. Its id is random unless given. Raises what `add` raises.
         """
-        return self.add(Guest(agent_id or Guest.random_id()))
+        return self.add(Guest(Guest.random_id() if agent_id is None else agent_id))
 
     def remove(self, agent: str | Agent) -> None:
         """Remove an agent that was added through this space object.
@@ -147,7 +147,8 @@ class Space(ABC):
 
         Idempotent; a second caller waits for the first, unless it is an action or a callback of an
         agent. Requests in progress end with an error. Takes at most about 12 seconds even if
-        actions never end; those are named in the log. In a forked child it does nothing.
+        actions never end, and one more for each agent whose `before_remove` does not; these are
+        named in the log. In a forked child it does nothing.
         """
         if self._is_parents:
             return
@@ -178,7 +179,7 @@ class Space(ABC):
         seconds.
         """
         self._check_process()
-        return self._closed.wait(timeout)
+        return self._closed.wait(check_timeout(timeout))
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -470,6 +471,8 @@ def _move_in(resident: Resident) -> None:
         resident.move_in()
     except Exception as error:
         raise StartFailed(f"after_add of {resident.agent.id!a} raised {describe(error)}") from error
+    if resident.agent._agency.home is None:
+        raise StartFailed(f"{resident.agent.id!a} left the space in its after_add")
 
 
 def _is_told_without_asking(envelope: Envelope, reason: Reason) -> bool:

@@ -13,6 +13,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -37,7 +38,7 @@ class _Worker:
 
 class Crew:
     """An elastic set of daemon threads. All methods are thread-safe and none waits for a job,
-    except `join`.
+    except `join`. If the system starts no more threads, jobs wait for those that there are.
     """
 
     def __init__(self, name: str) -> None:
@@ -45,6 +46,7 @@ class Crew:
         self._numbers = itertools.count(1)
         self._idle: list[_Worker] = []
         self._threads: set[threading.Thread] = set()
+        self._waiting: deque[Callable[[], None]] = deque()  # jobs that got no thread
         self._closed = False
         self._is_parents = False
 
@@ -62,10 +64,25 @@ class Crew:
                 daemon=True,
             )
             self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._threads.discard(thread)
+                self._postpone(job, error)
         else:
             worker.job = job
             worker.wake.release()
+
+    def _postpone(self, job: Callable[[], None], error: RuntimeError) -> None:
+        if not self._waiting:
+            logger.warning("%s: %s; jobs wait for one to be free", self._name, error)
+        self._waiting.append(job)
+        try:
+            worker = self._idle.pop()  # since `run` looked
+        except IndexError:
+            return
+        worker.job = self._do_what_waits
+        worker.wake.release()
 
     def close(self) -> None:
         """Let idle threads end now and busy ones after their job. Jobs may still be given; they run
@@ -86,7 +103,7 @@ class Crew:
         """
         limit = time.monotonic() + timeout
         this = threading.current_thread()
-        waited_for = [thread for thread in self._threads if thread is not this]
+        waited_for = [one for one in list(self._threads) if one is not this and one.ident]
         for thread in waited_for:
             thread.join(max(0.0, limit - time.monotonic()))
         return [thread.name for thread in waited_for if thread.is_alive()]
@@ -103,14 +120,20 @@ class Crew:
         try:
             while worker.job is not None:
                 job, worker.job = worker.job, None
-                try:
-                    job()
-                except BaseException:
-                    logger.exception("a job of %s raised; the thread goes on", self._name)
+                self._do(job)
                 if self._is_parents:
                     lifetime.end_forked_child()
                 del job
+                self._do_what_waits()
                 self._idle.append(worker)
+                if self._waiting:  # since the line before the last
+                    try:
+                        self._idle.remove(worker)
+                    except ValueError:
+                        pass  # somebody has just taken this thread
+                    else:
+                        worker.job = self._do_what_waits
+                        continue
                 if self._closed:
                     self.close()  # it may have run just before this thread was there to be found
                 if not worker.wake.acquire(timeout=KEEP_IDLE):
@@ -120,6 +143,20 @@ class Crew:
                         worker.wake.acquire()  # somebody has just taken this thread: its job is on the way
         finally:
             self._threads.discard(threading.current_thread())
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException:
+            logger.exception("a job of %s raised; the thread goes on", self._name)
+
+    def _do_what_waits(self) -> None:
+        while self._waiting:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                return
+            self._do(job)
 
 
 class Latch:

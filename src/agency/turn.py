@@ -27,14 +27,14 @@ import inspect
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED
 from agency.actions import ActionSpec
 from agency.agent import Agent
 from agency.envelope import PART, REQUEST, TELL, Envelope, answer
-from agency.errors import Failure, InvalidArguments, InvalidMessage, RequestError
-from agency.schema import BROADCAST, freeze_value
+from agency.errors import Failure, InvalidArguments, InvalidMessage, OutcomeUnknown, RequestError
+from agency.schema import BROADCAST, duplicate, freeze_value
 
 __all__ = ["Ask", "Call", "Emit", "Step", "Turn", "describe", "straight", "turn"]
 
@@ -72,7 +72,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Emit:
-    """Send this envelope; send back False if nobody wants any more of them."""
+    """Send this envelope; send back False if nobody wants any more of them, or the agent leaves."""
 
     part: Envelope
 
@@ -98,7 +98,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             if spec.access_policy is ACCESS_DENIED:
                 return _not_permitted(agent, envelope, new_id, name)
             spec.check_arguments(args)
-            if (yield Ask(freeze_value(message, "message"))) is not True:
+            if (yield Ask(cast("dict[str, Any]", duplicate(message)))) is not True:
                 return _not_permitted(agent, envelope, new_id, name)
         args = spec.check_arguments(args)
         if agent._agency.actions.has_before_action:
@@ -109,12 +109,13 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
     except InvalidArguments as error:
         return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
     except BaseException as error:  # whatever a callback raises belongs to the sender
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
 
     value: Any = None
     failure: BaseException | None = None
-    method = getattr(agent, spec.method_name)
     try:
+        method = getattr(agent, spec.method_name)
         if spec.is_stream:
             value = yield from _stream(
                 agent, envelope, new_id, method(**args), is_async=spec.is_async
@@ -123,6 +124,7 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             value = yield Call(method, (), args, spec.returns_at_once)
     except BaseException as error:  # SystemExit too: the agent lives on
         failure = error
+        _log(error, agent, envelope)
     if agent._agency.actions.has_after_action:
         try:
             yield _callback(agent.after_action, (message, value, failure))
@@ -149,12 +151,18 @@ def straight(
     except InvalidArguments as error:
         return _refusal(agent, envelope, new_id, Failure.INVALID_ARGUMENTS, str(error))
     except BaseException as error:  # whatever a type's own check raises belongs to the sender
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
     try:
         value = getattr(agent, spec.method_name)(**args)
     except BaseException as error:  # SystemExit too: the agent lives on
+        _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, _failure_of(error), describe(error))
     return _result(agent, envelope, new_id, spec, value)
+
+
+class _CutShort(OutcomeUnknown):
+    """The agent leaves in the midst of a stream."""
 
 
 def _stream(
@@ -180,6 +188,8 @@ def _stream(
         yield Call(close, quick=is_async)
         raise
     yield Call(close, quick=is_async)
+    if agent._agency.is_leaving:
+        raise _CutShort(f'"{agent.id}" left the space before the stream was complete')
     return values
 
 
@@ -198,6 +208,9 @@ def _result(
         own = freeze_value(value, spec.value_name)
     except InvalidMessage as error:
         return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
+    except BaseException as error:  # SystemExit too: the agent lives on
+        _log(error, agent, envelope)
+        return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
     return answer(envelope, new_id(), agent._agency.id, value=own)
 
 
@@ -224,7 +237,19 @@ def _failure_of(error: BaseException) -> Failure:
     """What an exception means to the requester: an agent's own failed request is its own failure,
     not the requester's.
     """
+    if type(error) is _CutShort:
+        return Failure.OUTCOME_UNKNOWN
     return Failure.NOT_PERMITTED if type(error) is PermissionError else Failure.FAILED
+
+
+def _log(error: BaseException, agent: Agent, envelope: Envelope) -> None:
+    """The sender gets a line; where in the agent's code it comes from is for the agent's author."""
+    logger.info(
+        'the action "%s" of "%s" failed',
+        envelope.message["action"]["name"],
+        agent.id,
+        exc_info=error,
+    )
 
 
 def describe(error: BaseException) -> str:
@@ -233,7 +258,7 @@ def describe(error: BaseException) -> str:
     """
     try:
         text = str(error)
-    except Exception:  # a broken __str__ must not hide that there was an error
+    except BaseException:  # a broken __str__ must not hide that there was an error
         text = "(its text cannot be shown)"
     text = text.encode("utf-8", "backslashreplace").decode()
     whole = f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 from hypothesis import given
@@ -23,9 +25,16 @@ from agency import (
 )
 from agency.actions import ActionSpec, ActionTable
 
+if TYPE_CHECKING:
+    from decimal import Decimal
+
 
 class Colour(enum.Enum):
     RED = "red"
+
+
+class Shape(Protocol):
+    corners: int
 
 
 class Point(BaseModel):
@@ -219,6 +228,91 @@ def test_two_actions_of_one_name_are_refused() -> None:
 
     with pytest.raises(InvalidAction, match=r"Twins.*\"a\""):
         Twins("twins")
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod, functools.cache])
+def test_what_is_no_method_cannot_be_an_action(kind: Callable[..., Any]) -> None:
+    class Odd(Agent):
+        @kind
+        @action
+        def a(self) -> None: ...
+
+    with pytest.raises(InvalidAction, match=r"Odd\.a cannot be an action"):
+        Odd("odd")
+
+
+def test_a_function_may_be_an_action_under_several_names() -> None:
+    def shared(self: Agent) -> None: ...
+
+    class Several(Agent):
+        one = two = action(shared)
+
+    assert [spec(name, Several).method_name for name in ("one", "two")] == ["one", "two"]
+
+
+class Unresolved(Agent):
+    @action
+    def work(self, count: int, when: dt.datetime, price: Decimal, note: "how it went") -> Decimal:  # type: ignore[valid-type]  # noqa: F722
+        return price
+
+
+def test_a_type_that_cannot_be_found_takes_no_others_away() -> None:
+    given_args = {"count": "1", "when": "2026-01-02T00:00:00", "price": "2", "note": 3}
+    assert spec("work", Unresolved).check_arguments(given_args) == {
+        "count": 1,
+        "when": dt.datetime(2026, 1, 2),  # noqa: DTZ001  # as it was given
+        "price": "2",
+        "note": 3,
+    }
+    with pytest.raises(InvalidArguments, match='"count"'):
+        spec("work", Unresolved).check_arguments(given_args | {"count": "one"})
+    args = Unresolved("agent").help()["work"]["args"]
+    assert args["count"] == {"type": "integer"}
+    assert args["price"] == args["note"] == {}
+
+
+def test_a_type_that_nothing_can_be_checked_against_is_refused() -> None:
+    class Odd(Agent):
+        @action
+        def a(self, shape: Shape) -> None: ...
+
+    with pytest.raises(InvalidAction, match=r"Odd\.a cannot be an action"):
+        Odd("odd")
+
+
+def test_a_type_that_has_no_schema_is_no_harm_as_what_is_returned() -> None:
+    class Maker(Agent):
+        @action
+        def make(self) -> Shape:
+            raise NotImplementedError
+
+    assert Maker("maker").help(format="json_schema")["make"]["returns"] == {}
+
+
+def test_help_that_cannot_be_sent_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(InvalidAction, match="help: "):
+        action(help={"an": object()})
+
+
+def test_what_a_class_declares_stays_as_it_is() -> None:
+    declared = {"any": ["thing"]}
+
+    class Declaring(Agent):
+        @action(help=declared)
+        def a(self) -> None: ...
+
+        @action
+        def b(self, x: int) -> None: ...
+
+    declared["any"].append("more")
+    agent = Declaring("agent")
+    for form in ("help", "json_schema"):
+        shown = agent.help(format=form)
+        before = copy.deepcopy(shown)
+        shown["a"].clear()
+        shown["b"].clear()
+        assert agent.help(format=form) == before
+    assert agent.help()["a"] == {"any": ["thing"]}
 
 
 def test_an_argument_that_has_no_name_is_refused() -> None:

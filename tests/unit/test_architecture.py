@@ -10,7 +10,17 @@ import agency
 
 ROOT = Path(agency.__file__).parent
 
-VALUES = {"access", "actions", "deadletters", "envelope", "errors", "help", "schema", "slash"}
+VALUES = {
+    "access",
+    "actions",
+    "deadletters",
+    "envelope",
+    "errors",
+    "help",
+    "schema",
+    "slash",
+    "timeouts",
+}
 TURN = {"agent", "proxy", "turn"}
 PLACES = {"calls", "guest", "lifetime", "resident", "runners", "space", "threads"}
 # Everything else is a face.

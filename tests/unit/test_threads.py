@@ -1,4 +1,4 @@
-"""A latch lets everyone through once it is open, whatever interrupts those who wait."""
+"""Threads on demand, also where there are no more; and the latch, whatever interrupts those who wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from agency.threads import Latch
+from tests.programs import Program
 
 
 class Interruption(Exception):
@@ -26,6 +28,14 @@ def signal_that_raises() -> Iterator[signal.Signals]:
     before = signal.signal(signal.SIGUSR1, interrupt)
     yield signal.SIGUSR1
     signal.signal(signal.SIGUSR1, before)
+
+
+def test_jobs_wait_for_a_thread_where_the_system_starts_no_more() -> None:
+    with Program(Path(__file__).parent / "programs" / "has_few_threads.py") as program:
+        program.wait_for("40 jobs done, on fewer threads")
+        program.wait_for("40 agents answer")
+        program.wait_for("destroyed")
+        assert program.end() == 0
 
 
 def test_a_closed_latch_is_waited_for_no_longer_than_asked() -> None:

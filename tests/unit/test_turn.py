@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -304,6 +305,28 @@ def test_whatever_an_action_raises_is_its_answer(name: str, failure: Failure, te
         "name": "error",
         "args": {"error": text, "original_message_id": "one"},
     }
+
+
+@pytest.mark.parametrize("agent_class", [Table, Watched])
+def test_the_traceback_of_what_an_action_raised_is_in_the_log(
+    agent_class: type[Table], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="agency"):
+        drive(agent_class("table"), "fail")
+        straight(Table("table"), asked("fail"), str, ActionTable.of(Table).straight["fail"])
+    for record in caplog.records:
+        assert record.getMessage() == 'the action "fail" of "table" failed'
+    assert caplog.text.count("in fail\n    raise ValueError") == 2
+
+
+def test_the_traceback_of_what_before_action_raised_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agent = Watched("table")
+    agent.failing = "before_action"
+    with caplog.at_level(logging.INFO, logger="agency"):
+        drive(agent, "work")
+    assert "in before_action\n    raise RuntimeError" in caplog.text
 
 
 def test_a_value_that_cannot_travel_is_an_error() -> None:

@@ -30,6 +30,7 @@ from agency.spaces.local_frames import Frame, frame, read_envelope, split
 from agency.spaces.local_link import Link, Relay
 from agency.spaces.local_memory import SLOTS
 from agency.spaces.local_nursery import Nursery
+from agency.timeouts import check_seconds
 
 __all__ = ["LocalSpace"]
 
@@ -79,7 +80,7 @@ class LocalSpace(Space):
         super().__init__(grace=grace)
         self._crew = self._relay = Relay(f"agency-{type(self).__name__}")
         self._max_workers = max_workers
-        self._start_timeout = start_timeout
+        self._start_timeout = check_seconds("start_timeout", start_timeout)
         self._office = threading.RLock()  # guards what follows
         self._nursery: Nursery | None = None
         self._link: Link | None = None

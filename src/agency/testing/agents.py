@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,23 +21,35 @@ from agency.access import ACCESS_DENIED, ACCESS_REQUESTED
 from agency.actions import action
 from agency.agent import Agent, current_message, current_senders
 from agency.errors import RequestError
+from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
+from agency.space import Space
 from agency.testing.bad_messages import verdicts
 
 __all__ = [
     "LIMIT",
+    "Alias",
+    "AskingGuard",
+    "AsyncEarlyLeaver",
     "AsyncGuard",
+    "AsyncNewcomer",
+    "AsyncSelfRemover",
     "AsyncStreamer",
     "AsyncTalker",
     "AsyncWatched",
     "BadActions",
     "Calculator",
+    "Console",
+    "EarlyLeaver",
     "Gate",
+    "Gateway",
     "Guard",
     "HeedlessGuard",
     "Leaver",
     "Namesake",
+    "Newcomer",
     "Note",
     "RaisingGuard",
+    "SelfRemover",
     "SlowGuard",
     "Speaker",
     "Streamer",
@@ -205,6 +218,11 @@ class Calculator(Agent):
         return "secret"
 
 
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no words")
+
+
 class BadActions(Agent):
     """Actions that go wrong."""
 
@@ -229,9 +247,37 @@ class BadActions(Agent):
         raise PermissionError("not yours")
 
     @action
+    def speechless(self) -> None:
+        """Raise what cannot even be shown."""
+        raise _SpeechlessError
+
+    @action
+    def breaks_off(self) -> Any:
+        """Return what raises when it is looked at."""
+        return (1 // number for number in (1, 0))
+
+    @action
+    def ends_when_read(self) -> Any:
+        """Return what would end a program when it is looked at."""
+        return (sys.exit(3) for _ in "x")
+
+    @action
     def unsendable(self) -> Any:
         """Return what no message can hold."""
         return object()
+
+    @action
+    def too_large(self) -> Any:
+        """Return more than a message can hold."""
+        return "x" * MAX_MESSAGE_BYTES
+
+    @action
+    def without_end(self) -> Any:
+        """Return lists that share lists: little in memory, and much too large as JSON."""
+        value: list[Any] = []
+        for _ in range(MAX_DEPTH - 4):
+            value = [value, value]
+        return value
 
     @action
     def beyond_json(self) -> Any:
@@ -242,6 +288,32 @@ class BadActions(Agent):
     def ping(self) -> str:
         """Show that the agent lives on."""
         return "pong"
+
+
+def _undeclared(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A decorator that does not say what it decorates."""
+
+    def decorated(self: Any) -> str:
+        return f"decorated {function(self)}"
+
+    return decorated
+
+
+class Alias(Agent):
+    """Has actions whose functions have other names than the class has for them."""
+
+    @action
+    @_undeclared
+    def say(self) -> str:
+        """Say something."""
+        return "say"
+
+    tell = action(lambda _: "tell")
+
+    @action
+    def __hide(self) -> str:
+        """Be the class's own, and an action all the same."""
+        return "hide"
 
 
 class Talker(Speaker):
@@ -355,6 +427,17 @@ class AsyncTalker(Speaker):
         """Raise."""
         raise ValueError(text)
 
+    @action
+    async def leave_aside(self) -> str:
+        """Have a task of its own raise what would end a program."""
+
+        async def leave() -> None:
+            raise SystemExit("leaving")
+
+        aside = asyncio.create_task(leave())
+        await asyncio.wait([aside])
+        return str(aside.exception())
+
 
 class Worker(Speaker):
     """Works on what it is given, and says when it begins and ends."""
@@ -393,6 +476,19 @@ class Worker(Speaker):
         """The sender of the message, as the module's function tells it."""
         message = current_message()
         return message["from"] if message else None
+
+
+class Gateway(Agent):
+    """Asks in another space. Lives in the process of the test, who joins it to that space."""
+
+    def __init__(self, id: str, there: Agent) -> None:
+        super().__init__(id)
+        self._there = there
+
+    @action
+    def pass_on(self, message: dict[str, Any]) -> Any:
+        """Request the message there and return its value."""
+        return self._there.request(message, timeout=LIMIT)
 
 
 class Vandal(Speaker):
@@ -462,6 +558,78 @@ class Leaver(Agent):
         """Write one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{self.id}\n")
+
+
+class Newcomer(Speaker):
+    """Has somebody ask it before it has set itself up."""
+
+    def after_add(self) -> Any:
+        """Ask the agent `host`, which asks back, and report what became of that."""
+        answer = self.request(self._question(), timeout=LIMIT)
+        self.report(answer)
+
+    def _question(self) -> dict[str, Any]:
+        return _to("host", "ask", message=_to(self.id, "help"))
+
+
+class AsyncNewcomer(Newcomer):
+    """The same in async code."""
+
+    async def after_add(self) -> None:
+        """Ask, and report."""
+        self.report(await self.arequest(self._question(), timeout=LIMIT))
+
+
+class EarlyLeaver(Agent):
+    """Removes itself before it has set itself up. Lives in the process of the test."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self._space = space
+
+    def after_add(self) -> Any:
+        """Leave."""
+        self._space.remove(self)
+
+
+class AsyncEarlyLeaver(EarlyLeaver):
+    """The same in async code."""
+
+    async def after_add(self) -> None:
+        """Leave."""
+        self._space.remove(self)
+
+
+class SelfRemover(Speaker):
+    """Removes itself in its action. Lives in the process of the test, whose space it has."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self._space = space
+
+    @action
+    def leave(self) -> str:
+        """Leave, and report that this was possible."""
+        self._space.remove(self)
+        return "left"
+
+    def before_remove(self) -> Any:
+        """Report."""
+        self.report("before_remove")
+
+
+class AsyncSelfRemover(SelfRemover):
+    """Does so in async code, as far as possible."""
+
+    @action
+    async def leave_at_once(self) -> str:
+        """Leave, and report that this was possible."""
+        return super().leave()
+
+    async def before_remove(self) -> None:
+        """Report."""
+        await asyncio.sleep(0)
+        self.report("before_remove")
 
 
 class Watched(Speaker):
@@ -605,6 +773,23 @@ class RaisingGuard(HeedlessGuard):
         raise RuntimeError("nobody to ask")
 
 
+class AskingGuard(HeedlessGuard):
+    """Has another agent decide."""
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        """Ask the console."""
+        return self.request(_to("console", "decide", about=self.id), timeout=LIMIT)
+
+
+class Console(Agent):
+    """Decides about what other agents propose."""
+
+    @action
+    def decide(self, about: str) -> bool:
+        """Ask the agent what it can do, then permit."""
+        return "permitted" in self.request(_to(about, "help"), timeout=LIMIT)
+
+
 class TamperingGuard(HeedlessGuard):
     """Permits something else than what was proposed."""
 
@@ -628,6 +813,13 @@ class Streamer(Speaker):
         """Count from one, then raise."""
         yield from range(1, to + 1)
         raise ValueError("out of numbers")
+
+    @action
+    def count_and_burst(self, to: int) -> Iterator[Any]:
+        """Count from one, then produce more than a message can hold."""
+        yield from range(1, to + 1)
+        yield "x" * MAX_MESSAGE_BYTES
+        yield to + 2
 
     @action
     def by_doors(self, doors: list[str]) -> Iterator[str]:

@@ -75,6 +75,14 @@ def _cyclic_dict() -> dict[str, Any]:
     return cycle
 
 
+def _shared_lists() -> list[Any]:
+    """A kilobyte in memory, 2**60 values as JSON."""
+    value: list[Any] = []
+    for _ in range(MAX_DEPTH - 4):
+        value = [value, value]
+    return value
+
+
 BAD_MESSAGES: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     # Not a message at all
     "a list": (lambda: [("to", "nobody")], "TypeError"),
@@ -155,6 +163,8 @@ BAD_MESSAGES: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     "an object in itself": (lambda: _value(_cyclic_dict()), "action.args.x"),
     "too large": (lambda: _value("x" * MAX_MESSAGE_BYTES), "message"),
     "too large in UTF-8": (lambda: _value("é" * (MAX_MESSAGE_BYTES // 2)), "message"),
+    "lists that share lists": (lambda: _value(_shared_lists()), "message"),
+    "a long text many times": (lambda: _value(["x" * 65_536] * 2**20), "message"),
     "too large when escaped": (lambda: _value("\x00" * (MAX_MESSAGE_BYTES // 6)), "message"),
 }
 """By name: how to make the message, and the field that the `ValueError` names, or "TypeError"."""

@@ -80,6 +80,11 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("`wait` returns when the space is destroyed, or False after its timeout.", "K5"),
         ("Requests that wait when the space is destroyed end with an error.", "spec 5"),
         ("Requests that wait for an agent that is removed end.", "spec 5"),
+        ("An agent may remove itself; its `before_remove` is called all the same.", "S117 spec 2"),
+        (
+            "An agent that removes itself in `after_add` has not been added: `StartFailed`.",
+            "decision",
+        ),
     ),
     *_topic(
         "id",
@@ -214,6 +219,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("Neither is ever answered, whatever it returns or raises.", "G13 D12"),
         ('An unknown action is an error: `"action" not found on "agent"`.', "S137 G10"),
         ("A sender can be answered by a message to `_current_message['from']`.", "S62 S63"),
+        ("A value too large for a message is an error, alone or in a stream.", "spec 4 F46"),
     ),
     *_topic(
         "reach",
@@ -253,6 +259,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A request that has timed out before its turn is not begun.", "decision"),
         ("A cycle that `concurrency=` can serve is no error.", "decision"),
         ("A failed request inside an action is that action's error.", "decision"),
+        ("Agents of one id in two spaces are not taken for each other.", "decision"),
+        ("Whoever is asked for permission may ask the agent back.", "spec 3 S69 K10"),
+        ("A cycle through `after_add` is noticed like any other.", "decision K20"),
+        ("A timeout may be infinite; one that is no number is refused, unsent.", "decision"),
     ),
     *_topic(
         "stream",
@@ -265,6 +275,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("An action that returns one value yields that one.", "decision"),
         ("`astream` is the same for async code.", "spec 5"),
         ("A stream that cannot begin raises what a request raises.", "decision"),
+        ("A stream whose producer leaves ends with an error, not as if it were whole.", "spec 5"),
     ),
     *_topic(
         "guest",

@@ -12,6 +12,7 @@ from agency.guest import Guest
 from agency.space import Space
 from agency.testing.agents import (
     LIMIT,
+    Alias,
     AsyncTalker,
     BadActions,
     Calculator,
@@ -74,6 +75,16 @@ class ActionConformance(Conformance):
             with pytest.raises(ActionNotFound):
                 ask(guest, "agent", method)
 
+    @proves("action-3")
+    def test_an_action_has_the_name_that_the_class_has_for_it(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Alias, "alias")
+        assert sorted(ask(guest, "alias", "help")) == ["__hide", "say", "tell"]
+        assert ask(guest, "alias", "say") == "decorated say"
+        assert ask(guest, "alias", "tell") == "tell"
+        assert ask(guest, "alias", "__hide") == "hide"
+
     @proves("action-5")
     def test_an_unmarked_override_keeps_what_was_declared(self, space: Space, guest: Guest) -> None:
         space.add(Namesake, "agent")
@@ -133,6 +144,18 @@ class ActionConformance(Conformance):
             ask(guest, "bad", "interrupt")
         with pytest.raises(PermissionError, match="not yours"):
             ask(guest, "bad", "forbid")
+        with pytest.raises(ActionError, match="SpeechlessError"):
+            ask(guest, "bad", "speechless")
+        assert ask(guest, "bad", "ping") == "pong"
+
+    @proves("action-22", "action-24")
+    @pytest.mark.parametrize("name", ["breaks_off", "ends_when_read"])
+    def test_an_agent_survives_whatever_its_value_raises(
+        self, space: Space, guest: Guest, name: str
+    ) -> None:
+        space.add(BadActions, "bad")
+        with pytest.raises(ActionError):
+            ask(guest, "bad", name)
         assert ask(guest, "bad", "ping") == "pong"
 
     @proves("action-22", "action-19")
@@ -142,6 +165,7 @@ class ActionConformance(Conformance):
         space.add(AsyncTalker, "talker")
         with pytest.raises(ActionError, match="ValueError: no such file"):
             ask(guest, "talker", "fail", text="no such file")
+        assert ask(guest, "talker", "leave_aside") == "leaving"
         assert ask(guest, "talker", "add", a=1, b=2) == 3
 
     @proves("action-23")

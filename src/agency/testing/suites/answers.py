@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
+from agency.errors import ActionError
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, BadActions, Calculator, Talker, TouchyTalker, Witness
+from agency.testing.agents import (
+    LIMIT,
+    BadActions,
+    Calculator,
+    Streamer,
+    Talker,
+    TouchyTalker,
+    Witness,
+)
 from agency.testing.kit import Conformance, ask, nothing_else_reaches, proves, request, tell
 
 __all__ = ["AnswerConformance"]
@@ -132,6 +141,28 @@ class AnswerConformance(Conformance):
         assert answer["name"] == "error"
         assert '"b"' in answer["args"]["error"]
         assert answer["args"]["original_message_id"] == "one"
+
+    @proves("answer-10", "action-24")
+    @pytest.mark.parametrize("name", ["too_large", "without_end"])
+    def test_a_value_too_large_for_a_message_is_an_error(
+        self, space: Space, guest: Guest, name: str
+    ) -> None:
+        space.add(BadActions, "bad")
+        with pytest.raises(ActionError, match=name):
+            ask(guest, "bad", name)
+        tell(guest, "bad", name, id="one")
+        answer = guest.receive(timeout=LIMIT)["action"]
+        assert (answer["name"], answer["args"]["original_message_id"]) == ("error", "one")
+
+    @proves("answer-10", "stream-5")
+    def test_a_stream_ends_with_an_error_at_a_value_too_large(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Streamer, "streamer")
+        parts = guest.stream(request("streamer", "count_and_burst", to=1), timeout=LIMIT)
+        assert next(parts) == 1
+        with pytest.raises(ActionError, match="bytes as JSON"):
+            next(parts)
 
     @proves("answer-9")
     def test_the_sender_can_be_answered_by_a_message(self, space: Space, guest: Guest) -> None:

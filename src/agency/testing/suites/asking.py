@@ -20,12 +20,18 @@ from agency.errors import (
 )
 from agency.guest import Guest
 from agency.space import Space
+from agency.spaces.native_space import NativeSpace
 from agency.testing.agents import (
     LIMIT,
+    AskingGuard,
+    AsyncNewcomer,
     AsyncTalker,
     BadActions,
     Calculator,
+    Console,
     Gate,
+    Gateway,
+    Newcomer,
     Talker,
     Witness,
     Worker,
@@ -201,6 +207,53 @@ class AskConformance(Conformance):
         space.add(kind, "a", concurrency=2)
         answer = ask(guest, "a", "ask", message=request("a", "help", action_name="ask"))
         assert answer["ask"]["args"]["message"]["type"] == "object"
+
+    @proves("ask-25", "ask-12")
+    @pytest.mark.parametrize("kind", [Newcomer, AsyncNewcomer])
+    @pytest.mark.parametrize("concurrency", [1, 2])
+    def test_an_agent_that_sets_itself_up_cannot_be_asked_because_of_that(
+        self, space: Space, witness: Witness, kind: type[Any], concurrency: int
+    ) -> None:
+        space.add(Talker, "host")
+        space.add(kind, "newcomer", concurrency=concurrency)
+        error, text = witness.event()
+        assert error == "DeadlockError"
+        assert "newcomer → host → newcomer" in text
+
+    @proves("ask-26")
+    def test_a_timeout_is_checked_before_anything_is_sent(self, space: Space, guest: Guest) -> None:
+        space.add(Calculator, "calc")
+        message = request("calc", "count")
+        wrong: dict[Any, type[Exception]] = {"5": TypeError, float("nan"): ValueError}
+        for timeout, error in wrong.items():
+            with pytest.raises(error, match="timeout"):
+                guest.request(message, timeout=timeout)
+            with pytest.raises(error, match="timeout"):
+                asyncio.run(guest.arequest(message, timeout=timeout))
+            with pytest.raises(error, match="timeout"):
+                guest.stream(message, timeout=timeout)
+            with pytest.raises(error, match="timeout"):
+                guest.receive(timeout=timeout)
+        for count, timeout in enumerate((float("inf"), 1e10, 1e300), start=1):
+            assert guest.request(message, timeout=timeout) == 3 * count - 2
+            assert asyncio.run(guest.arequest(message, timeout=timeout)) == 3 * count - 1
+            assert list(guest.stream(message, timeout=timeout)) == [3 * count]
+
+    @proves("ask-23")
+    def test_agents_of_one_id_in_two_spaces_are_told_apart(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Calculator, "host")
+        with NativeSpace() as elsewhere:
+            elsewhere.add(Gateway("host", guest))
+            asked = request("host", "count")
+            assert ask(elsewhere.join(), "host", "pass_on", message=asked) == 1
+
+    @proves("ask-24", "access-3")
+    def test_whoever_is_asked_for_permission_may_ask_back(self, space: Space, guest: Guest) -> None:
+        space.add(AskingGuard, "guard")
+        space.add(Console, "console")
+        assert ask(guest, "guard", "requested", command="ls") == "did ls"
 
     @proves("ask-15")
     def test_async_code_may_ask(self, space: Space, guest: Guest) -> None:

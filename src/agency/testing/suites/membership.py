@@ -12,7 +12,20 @@ from agency.agent import Agent
 from agency.errors import NotInSpace, OutcomeUnknown, RequestError, SpaceClosed, StartFailed
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Gate, Leaver, Talker, Visitor, Witness, Worker
+from agency.testing.agents import (
+    LIMIT,
+    AsyncEarlyLeaver,
+    AsyncSelfRemover,
+    Calculator,
+    EarlyLeaver,
+    Gate,
+    Leaver,
+    SelfRemover,
+    Talker,
+    Visitor,
+    Witness,
+    Worker,
+)
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 
 __all__ = ["IdConformance", "JoinConformance", "LeaveConformance"]
@@ -201,6 +214,34 @@ class LeaveConformance(Conformance):
             space.remove("visitor")
             assert witness.event() == ["before_remove"]
 
+    @proves("leave-14", "leave-4")
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            (SelfRemover, "leave"),
+            (AsyncSelfRemover, "leave"),
+            (AsyncSelfRemover, "leave_at_once"),
+        ],
+    )
+    def test_an_agent_may_remove_itself(
+        self, space: Space, guest: Guest, witness: Witness, kind: type[SelfRemover], name: str
+    ) -> None:
+        space.add(kind("leaver", space))
+        assert ask(guest, "leaver", name) == "left"
+        assert witness.event() == "before_remove"
+        space.add(Calculator("leaver"))
+        assert ask(guest, "leaver", "count") == 1
+
+    @proves("leave-15", "join-10")
+    @pytest.mark.parametrize("kind", [EarlyLeaver, AsyncEarlyLeaver])
+    def test_an_agent_that_leaves_while_it_comes_has_not_been_added(
+        self, space: Space, guest: Guest, kind: type[EarlyLeaver]
+    ) -> None:
+        with pytest.raises(StartFailed, match="left the space in its after_add"):
+            space.add(kind("leaver", space))
+        space.add(Calculator("leaver"))
+        assert ask(guest, "leaver", "count") == 1
+
     @proves("leave-5")
     def test_an_agent_is_removed_even_if_before_remove_raises(
         self, space: Space, witness: Witness
@@ -333,6 +374,7 @@ REFUSED = {
     "right to left": "a\u202eb",
     "not Unicode": "\ud800",
     "a number": 5,
+    "a list": ["calc"],
     "bytes": b"calc",
 }
 
@@ -382,3 +424,5 @@ class IdConformance(Conformance):
                 space.add_foreground(Calculator, unchecked)
             with pytest.raises(ValueError, match="id"):
                 Agent(unchecked)
+            with pytest.raises(ValueError, match="id"):
+                space.join(unchecked)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agency.errors import ActionError, ActionNotFound, AgentNotFound
+from agency.errors import ActionError, ActionNotFound, AgentNotFound, OutcomeUnknown
 from agency.guest import Guest
 from agency.space import Space
 from agency.testing.agents import LIMIT, AsyncStreamer, AsyncTalker, Gate, Streamer, Witness
@@ -129,6 +129,19 @@ class StreamConformance(Conformance):
         space.add(AsyncTalker, "talker")
         message = request("streamer", "count", to=3)
         assert ask(guest, "talker", "gather", message=message) == [1, 2, 3]
+
+    @proves("stream-10", "leave-13", "stream-6")
+    @KINDS
+    def test_a_stream_whose_producer_leaves_ends_with_an_error(
+        self, space: Space, guest: Guest, witness: Witness, kind: type[Any]
+    ) -> None:
+        space.add(kind, "streamer")
+        parts = guest.stream(request("streamer", "endless"), timeout=LIMIT)
+        assert next(parts) == 1
+        space.remove("streamer")
+        with pytest.raises(OutcomeUnknown, match="left the space"):
+            list(parts)
+        assert witness.event() == "stopped"
 
     @proves("stream-9")
     def test_a_stream_that_cannot_begin_raises_what_a_request_raises(
