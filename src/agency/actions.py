@@ -140,6 +140,8 @@ class ActionSpec:
         self.help_override = declaration.help
         self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+        self.wraps_async = inspect.iscoroutinefunction(inspect.unwrap(method))
+        """Whether there is a coroutine at its heart, whatever a decorator has made of it."""
         self.returns_at_once = self.is_async or is_default(method)
         """Whether calling it cannot block; what it returns may still have to be awaited."""
         self.value_name = f'what "{self.name}" returned'
@@ -244,7 +246,7 @@ class ActionTable:
             name: spec
             for name, spec in self._specs.items()
             if spec.access_policy is ACCESS_PERMITTED
-            and not (spec.is_async or spec.is_stream)
+            and not (spec.is_async or spec.is_stream or spec.wraps_async)
             and not (self.has_before_action or self.has_after_action)
         }
         """The actions that there is nothing to do for but to call them: see `agency.turn.straight`."""

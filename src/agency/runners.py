@@ -222,7 +222,7 @@ class Runner:
             while True:
                 if type(step) is Call:
                     try:
-                        result = (
+                        result = _completed(
                             step.function(*step.args, **step.kwargs)
                             if step.kwargs
                             else step.function(*step.args)
@@ -570,6 +570,13 @@ class LoopRunner(Runner):
         asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
         self._rouse()
         return asked.result(self._work.agent._agency.permission_timeout)
+
+
+def _completed(result: Any) -> Any:
+    """What a call comes to on a thread. The coroutine of an `async` action under a decorator that
+    makes it look like any other is run to its end.
+    """
+    return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
 def _report(outcome: Future[Any], function: Callable[[], Any]) -> None:

@@ -9,6 +9,7 @@ test therefore knows of them only what messages tell: an agent reports what happ
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import sys
 import threading
@@ -39,6 +40,7 @@ __all__ = [
     "BadActions",
     "Calculator",
     "Console",
+    "Disguised",
     "EarlyLeaver",
     "Gate",
     "Gateway",
@@ -290,13 +292,29 @@ class BadActions(Agent):
         return "pong"
 
 
-def _undeclared(function: Callable[[Any], str]) -> Callable[[Any], str]:
+def _undeclared(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A decorator that does not say what it decorates."""
 
-    def decorated(self: Any) -> str:
-        return f"decorated {function(self)}"
+    def decorated(self: Any) -> Any:
+        return function(self)
 
     return decorated
+
+
+def _declared(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A decorator that says so."""
+    return functools.wraps(function)(_undeclared(function))
+
+
+class Disguised(Agent):
+    """Has an `async` action that looks like any other."""
+
+    @action
+    @_declared
+    async def work(self) -> str:
+        """Work."""
+        await asyncio.sleep(0)
+        return "worked"
 
 
 class Alias(Agent):

@@ -16,6 +16,7 @@ from agency.testing.agents import (
     AsyncTalker,
     BadActions,
     Calculator,
+    Disguised,
     Gate,
     HeedlessGuard,
     Namesake,
@@ -81,7 +82,7 @@ class ActionConformance(Conformance):
     ) -> None:
         space.add(Alias, "alias")
         assert sorted(ask(guest, "alias", "help")) == ["__hide", "say", "tell"]
-        assert ask(guest, "alias", "say") == "decorated say"
+        assert ask(guest, "alias", "say") == "say"
         assert ask(guest, "alias", "tell") == "tell"
         assert ask(guest, "alias", "__hide") == "hide"
 
@@ -289,6 +290,13 @@ class HandlingConformance(Conformance):
         space.add(AsyncTalker("near"))
         assert ask(guest, "talker", "add", a=1, b=2) == 3
         assert ask(guest, "near", "add", a=1, b=2) == 3
+
+    @proves("action-19")
+    def test_an_async_action_that_a_decorator_hides_is_answered(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Disguised, "disguised")
+        assert ask(guest, "disguised", "work") == "worked"
 
     @proves("action-20", "action-15")
     def test_a_serial_agents_async_actions_do_not_interleave(
