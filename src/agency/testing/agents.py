@@ -276,7 +276,7 @@ class BadActions(Agent):
     @action
     def without_end(self) -> Any:
         """Return lists that share lists: little in memory, and much too large as JSON."""
-        value: list[Any] = []
+        value: list[Any] = ["x" * 1000]
         for _ in range(MAX_DEPTH - 4):
             value = [value, value]
         return value
