@@ -79,6 +79,8 @@ class Publication:
         """What the server said when it refused."""
         self.written = False
         """It has been written to some connection at least once."""
+        self.rewritten = False
+        """It has been written again, because nobody knows what became of the first writing."""
         self.returned = False
 
     def wait(self, timeout: float) -> Outcome:
@@ -183,6 +185,7 @@ class Outbox:
                     continue
                 self._tag += 1
                 self._unconfirmed[self._tag] = publication
+                publication.rewritten = publication.written
                 publication.written = True
                 publication.returned = False
                 taken.append(publication)
@@ -207,13 +210,15 @@ class Outbox:
                 tags = [tag] if tag in self._unconfirmed else []
             for one in tags:
                 publication = self._unconfirmed.pop(one)
-                if not accepted:
-                    outcome = Outcome.REFUSED
-                elif publication.returned:
-                    outcome = Outcome.UNROUTABLE
-                else:
+                detail = ""
+                if accepted and not publication.returned:
                     outcome = Outcome.ACCEPTED
-                calls += self._settle(publication, outcome)
+                elif publication.rewritten:
+                    outcome = Outcome.UNKNOWN
+                    detail = "the link broke before it was confirmed, and it was not taken again"
+                else:
+                    outcome = Outcome.UNROUTABLE if accepted else Outcome.REFUSED
+                calls += self._settle(publication, outcome, detail)
                 self._release(publication)
             self._one_by_one = max(0, self._one_by_one - len(tags))
         _call(calls)

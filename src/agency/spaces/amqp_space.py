@@ -223,10 +223,8 @@ class AMQPSpace(Space):
             case Outcome.NOT_SENT:
                 raise NotAccepted(f"the AMQP server took no message for {SEND_TIMEOUT:g} s")
             case Outcome.UNKNOWN:
-                raise OutcomeUnknown(
-                    f"the AMQP server did not confirm the message within {SEND_TIMEOUT:g} s:"
-                    f" {to!a} may get it or not"
-                )
+                why = publication.detail or f"it was not confirmed within {SEND_TIMEOUT:g} s"
+                raise OutcomeUnknown(f"{to!a} may get the message or not: {why}")
 
     def _lost_later(self, envelope: Envelope, publication: Publication) -> None:
         """A message that nobody waited for may be lost: then whoever waits for its answer is told."""
@@ -238,7 +236,10 @@ class AMQPSpace(Space):
                 self.drop(envelope, Reason.MAILBOX_FULL, text)
                 self._tell_sender(envelope, Failure.FAILED, text)
             case Outcome.NOT_SENT | Outcome.UNKNOWN:
-                self.drop(envelope, Reason.NOT_SENT, "the link to the AMQP server was closed")
+                text = publication.detail or "the link to the AMQP server was closed"
+                self.drop(envelope, Reason.NOT_SENT, text)
+                if publication.outcome is Outcome.UNKNOWN:
+                    self._tell_sender(envelope, Failure.OUTCOME_UNKNOWN, text)
 
     def _tell_sender(self, envelope: Envelope, failure: Failure, text: str) -> None:
         """Of a message that is lost: whoever waits for its answer, or the sender's `error` action."""
