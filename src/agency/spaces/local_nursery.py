@@ -32,7 +32,10 @@ from agency.spaces.local_frames import connection
 from agency.spaces.local_hub import ANNOUNCEMENT, run_hub
 from agency.spaces.local_memory import new_memory
 
-__all__ = ["Nursery", "main"]
+__all__ = ["ENDED", "Nursery", "main"]
+
+ENDED: Final = "the space's processes have ended; destroy the space and make a new one"
+"""What is said to who wants an agent in another process, and there can be none any more."""
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3), of glibc
@@ -101,10 +104,10 @@ class Nursery:
             try:
                 self._control.sendall(json.dumps(request).encode() + b"\n")
                 line = self._replies.readline()
-            except (OSError, ValueError) as error:
-                raise OSError(f"the space's nursery of processes has ended: {error}") from None
+            except (OSError, ValueError):
+                raise OSError(ENDED) from None
         if not line:
-            raise OSError("the space's nursery of processes has ended")
+            raise OSError(ENDED)
         reply = json.loads(line)
         if "error" in reply:
             raise OSError(reply["error"])
