@@ -29,6 +29,7 @@ class _Worker:
 
     def __init__(self, job: Callable[[], None] | None) -> None:
         self.job = job
+        """What it does, or is to do next."""
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -42,7 +43,7 @@ class Crew:
         self._name = name
         self._numbers = itertools.count(1)
         self._idle: list[_Worker] = []
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, _Worker] = {}
         self._closed = False
 
     def run(self, job: Callable[[], None]) -> None:
@@ -52,13 +53,14 @@ class Crew:
         try:
             worker = self._idle.pop()
         except IndexError:
+            worker = _Worker(job)
             thread = threading.Thread(
                 target=self._work,
-                args=(_Worker(job),),
+                args=(worker,),
                 name=f"{self._name}-{next(self._numbers)}",
                 daemon=True,
             )
-            self._threads.add(thread)
+            self._threads[thread] = worker
             thread.start()
         else:
             worker.job = job
@@ -74,29 +76,31 @@ class Crew:
                 worker = self._idle.pop()
             except IndexError:
                 return
-            worker.job = None
             worker.wake.release()
 
     def join(self, timeout: float) -> list[str]:
         """After `close`: wait for the threads to end, `timeout` seconds in all; returns the names
-        of those that did not.
+        of those that still have a job. One without a job may only wait for a processor.
         """
         limit = time.monotonic() + timeout
         this = threading.current_thread()
-        waited_for = [thread for thread in self._threads if thread is not this]
-        for thread in waited_for:
+        waited_for = [one for one in list(self._threads.items()) if one[0] is not this]
+        for thread, _ in waited_for:
             thread.join(max(0.0, limit - time.monotonic()))
-        return [thread.name for thread in waited_for if thread.is_alive()]
+        return [
+            thread.name
+            for thread, worker in waited_for
+            if thread.is_alive() and worker.job is not None
+        ]
 
     def _work(self, worker: _Worker) -> None:
         try:
             while worker.job is not None:
-                job, worker.job = worker.job, None
                 try:
-                    job()
+                    worker.job()
                 except BaseException:
                     logger.exception("a job of %s raised; the thread goes on", self._name)
-                del job
+                worker.job = None
                 self._idle.append(worker)
                 if self._closed:
                     self.close()  # it may have run just before this thread was there to be found
@@ -106,7 +110,7 @@ class Crew:
                     except ValueError:
                         worker.wake.acquire()  # somebody has just taken this thread: its job is on the way
         finally:
-            self._threads.discard(threading.current_thread())
+            self._threads.pop(threading.current_thread(), None)
 
 
 class Latch:
