@@ -78,7 +78,7 @@ class Nursery:
         Raises:
             OSError: the machine has no room for another process, or the nursery is gone.
         """
-        return int(self._ask({"worker": number}))
+        return int(self._ask({"worker": number, "surroundings": _surroundings()}))
 
     def kill(self, process_id: int) -> None:
         """End a worker process at once. It may have ended already."""
@@ -120,6 +120,31 @@ def _main_module() -> dict[str, str | None]:
     spec = getattr(module, "__spec__", None)
     path = getattr(module, "__file__", None)
     return {"name": spec.name if spec else None, "path": os.path.abspath(path) if path else None}  # noqa: PTH100  # no symlinks resolved
+
+
+def _surroundings() -> dict[str, Any]:
+    """Where the application's code looks for modules, files and settings at this moment; a worker
+    begins with the same.
+    """
+    try:
+        folder = os.getcwd()  # noqa: PTH109  # a text, for JSON
+    except FileNotFoundError:  # it was deleted
+        folder = None
+    return {"path": list(map(str, sys.path)), "environ": dict(os.environ), "folder": folder}
+
+
+def _move_to(surroundings: dict[str, Any]) -> None:
+    """In a worker: take over what `_surroundings` has found."""
+    sys.path[:] = surroundings["path"]
+    environ = surroundings["environ"]
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if surroundings["folder"] is not None:
+        with contextlib.suppress(OSError):  # as it would be for a program that is started there
+            os.chdir(surroundings["folder"])
 
 
 def _standard_modules() -> list[str]:
@@ -198,6 +223,7 @@ def _nurse(
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
                 to_hub.close()
+                _move_to(request["surroundings"])
                 return lambda: run_worker(worker_end, shared, setting)
             children.add(value)
             worker_end.close()
