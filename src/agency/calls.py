@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Container
 from typing import Any, Final
 
 from agency.envelope import PART, Envelope
@@ -202,10 +203,10 @@ class OpenCalls(dict[str, Call]):
         call.put(envelope.twin() if envelope.message["to"] == BROADCAST else envelope)
         return True
 
-    def fail(self, error: RequestError, responders: set[str]) -> None:
-        """End the open calls to these agents with this error."""
+    def fail(self, error: RequestError, others: Container[str]) -> None:
+        """End the open calls with this error, but for those to these agents."""
         for call in list(self.values()):
-            if call.responder in responders:
+            if call.responder not in others:
                 call.put(error)
 
     def close_all(self, error: RequestError) -> None:

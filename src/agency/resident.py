@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Container, Generator
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol
 
@@ -242,9 +242,11 @@ class Resident:
             OutcomeUnknown(f'"{self.agent.id}" left the space while it waited for an answer')
         )
 
-    def lose_contact(self, agent_ids: set[str], error: RequestError) -> None:
-        """Those agents cannot answer any more: end the agent's open calls to them with `error`."""
-        self._calls.fail(error, agent_ids)
+    def lose_contact(self, others: Container[str], error: RequestError) -> None:
+        """Only those agents can still answer: end the agent's open calls to all but them with
+        `error`.
+        """
+        self._calls.fail(error, others)
 
     # For the agent
 

@@ -32,6 +32,7 @@ class _Worker:
 
     def __init__(self, job: Callable[[], None] | None) -> None:
         self.job = job
+        """What it does, or is to do next."""
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -45,7 +46,7 @@ class Crew:
         self._name = name
         self._numbers = itertools.count(1)
         self._idle: list[_Worker] = []
-        self._threads: set[threading.Thread] = set()
+        self._threads: dict[threading.Thread, _Worker] = {}
         self._waiting: deque[Callable[[], None]] = deque()  # jobs that got no thread
         self._closed = False
         self._is_parents = False
@@ -57,17 +58,18 @@ class Crew:
         try:
             worker = self._idle.pop()
         except IndexError:
+            worker = _Worker(job)
             thread = threading.Thread(
                 target=self._work,
-                args=(_Worker(job),),
+                args=(worker,),
                 name=f"{self._name}-{next(self._numbers)}",
                 daemon=True,
             )
-            self._threads.add(thread)
+            self._threads[thread] = worker
             try:
                 thread.start()
             except RuntimeError as error:
-                self._threads.discard(thread)
+                self._threads.pop(thread, None)
                 self._postpone(job, error)
         else:
             worker.job = job
@@ -94,19 +96,26 @@ class Crew:
                 worker = self._idle.pop()
             except IndexError:
                 return
-            worker.job = None
             worker.wake.release()
 
     def join(self, timeout: float) -> list[str]:
         """After `close`: wait for the threads to end, `timeout` seconds in all; returns the names
-        of those that did not.
+        of those that still have a job. One without a job may only wait for a processor.
         """
         limit = time.monotonic() + timeout
         this = threading.current_thread()
-        waited_for = [one for one in list(self._threads) if one is not this and one.ident]
-        for thread in waited_for:
+        waited_for = [
+            (thread, worker)
+            for thread, worker in list(self._threads.items())
+            if thread is not this and thread.ident
+        ]
+        for thread, _ in waited_for:
             thread.join(max(0.0, limit - time.monotonic()))
-        return [thread.name for thread in waited_for if thread.is_alive()]
+        return [
+            thread.name
+            for thread, worker in waited_for
+            if thread.is_alive() and worker.job is not None
+        ]
 
     def stay_with_parent(self) -> None:
         """Called in a forked child, where none of the threads is, except perhaps the one that forked:
@@ -119,11 +128,10 @@ class Crew:
     def _work(self, worker: _Worker) -> None:
         try:
             while worker.job is not None:
-                job, worker.job = worker.job, None
-                self._do(job)
+                self._do(worker.job)
                 if self._is_parents:
                     lifetime.end_forked_child()
-                del job
+                worker.job = None
                 self._do_what_waits()
                 self._idle.append(worker)
                 if self._waiting:  # since the line before the last
@@ -142,7 +150,7 @@ class Crew:
                     except ValueError:
                         worker.wake.acquire()  # somebody has just taken this thread: its job is on the way
         finally:
-            self._threads.discard(threading.current_thread())
+            self._threads.pop(threading.current_thread(), None)
 
     def _do(self, job: Callable[[], None]) -> None:
         try:

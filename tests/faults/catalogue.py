@@ -103,8 +103,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_listener_for_dead_letters_that_raises_harms_nobody",
             "an_agent_that_never_finishes_to_clean_up_does_not_hold_up_the_end",
         ),
-        lacking="Callbacks have no time limit: `before_remove` that never returns keeps `destroy` "
-        "from returning, except for agents in processes of LocalSpace.",
+        lacking="`after_add` has no time limit, except in processes of LocalSpace: `add` waits for it.",
     ),
     Fault(
         7,
@@ -120,8 +119,6 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "adding_removing_and_destroying_from_many_threads_leaves_nothing",
         )
         + _conformance("a_space_may_be_destroyed_by_several_at_once"),
-        lacking="On LocalSpace, `add` and `remove` of the same id at the same time may wait for each "
-        "other until `start_timeout`.",
     ),
     Fault(
         8,
@@ -176,7 +173,6 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         12,
         "A worker is killed in the middle of a write, or writes garbage.",
         _tests("faults/test_workers.py", "a_worker_that_writes_garbage_harms_nobody_else"),
-        lacking="A worker that writes garbage into the space's own sockets ends all workers of the space.",
     ),
     Fault(
         13,
@@ -295,8 +291,6 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "what_was_never_written_is_said_not_to_have_been_sent",
             "what_was_handled_before_it_was_sent_again_to_nobody_is_not_said_not_to_have_run",
         ),
-        lacking="A message that was handled, then sent again after the link broke, and by then had no "
-        "receiver, counts as mail to nobody.",
     ),
     Fault(
         27,

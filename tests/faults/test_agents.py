@@ -174,14 +174,6 @@ class Lingering(Agent):
             door.read()
 
 
-@pytest.fixture
-def not_kept_on_local_space(kind: str, request: pytest.FixtureRequest) -> None:
-    if kind == "LocalSpace":
-        reason = "not kept yet: who waits for a worker is found by the agent's id alone"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
-@pytest.mark.usefixtures("not_kept_on_local_space")
 def test_of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone(
     make_space: MakeSpace, tmp_path: Path
 ) -> None:
@@ -210,7 +202,6 @@ class HoldsOut(Agent):
         self.let_go.wait()
 
 
-@pytest.mark.xfail(strict=True, reason="not kept yet: callbacks have no time limit")
 def test_an_agent_that_never_finishes_to_clean_up_does_not_hold_up_the_end() -> None:
     space = NativeSpace(grace=0.2)
     agent = space.add(HoldsOut("a"))

@@ -189,7 +189,6 @@ def test_what_the_broker_has_and_nobody_confirmed_is_sent_again_and_begun_once(
     assert applications.clean()
 
 
-@pytest.mark.xfail(strict=True, reason="not kept yet: the fate of the second writing is told only")
 def test_what_was_handled_before_it_was_sent_again_to_nobody_is_not_said_not_to_have_run(
     applications: Applications,
 ) -> None:

@@ -149,7 +149,6 @@ def test_a_worker_out_of_memory_fails_that_action_only(space: LocalSpace, me: Gu
     assert me.proxy("hungry").ping() == "pong"
 
 
-@pytest.mark.xfail(strict=True, reason="not kept yet: the hub believes whatever a worker writes")
 def test_a_worker_that_writes_garbage_harms_nobody_else(space: LocalSpace, me: Guest) -> None:
     space.add(Garbler, "garbler")
     space.add(Odd, "well")

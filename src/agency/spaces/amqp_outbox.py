@@ -53,6 +53,7 @@ class Publication:
         "outcome",
         "properties",
         "returned",
+        "rewritten",
         "routing_key",
         "size",
         "written",

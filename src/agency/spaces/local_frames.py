@@ -3,8 +3,11 @@
     length (4 bytes, of all that follows) | kind (1) | size of to (1) | to | size of from (1) | from | payload
 
 The hub reads the ids and forwards the rest unread. A MESSAGE's payload is one JSON array, the
-envelope and its message; everything else carries a JSON object, or a pickled class on its one way
-from the application to a worker. Pure values; `local_link` and `local_hub` move them.
+envelope and its message; a pickled class is carried on its one way from the application to a
+worker. Pure values; `local_link` and `local_hub` move them.
+
+A process whose memory was overwritten may write anything: whoever reads here gets a `ValueError`
+for what is no frame, never another exception, and never waits for more than `LARGEST` bytes.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ import pydantic_core
 
 from agency.envelope import Envelope, Kind
 from agency.errors import Failure
+from agency.schema import MAX_MESSAGE_BYTES
 
 __all__ = [
+    "LARGEST",
     "Frame",
     "FrameReader",
     "connection",
@@ -37,6 +42,9 @@ __all__ = [
 _LENGTH: Final = struct.Struct("!I")
 _SEND_BUFFER: Final = 4 * 1024 * 1024
 _POSITION: Final = struct.Struct("!Q")
+LARGEST: Final = 8 * MAX_MESSAGE_BYTES
+"""Bytes in a frame from a worker. Only the application sends larger ones: pickled arguments."""
+
 _FIRST_BUFFER: Final = 4 * 1024  # most agents never need more, and there are two for each
 _BUFFER: Final = 64 * 1024  # a larger one is mapped anew by the allocator for every read
 
@@ -53,25 +61,29 @@ class Frame(IntEnum):
     DISCONNECT = 4
     """From the application: it no longer does."""
     ADD = 5
-    """From the application to a worker: build an agent. `to` is its id, `from` the worker's number
-    and the slot.
+    """From the application to a worker: build an agent. `to` is its id, `from` its place: the
+    worker's number and the slot, which no other agent of the space ever has. The agent is known by
+    its place in the following four, because its id may be another's by then.
     """
     ADDED = 6
-    """From a worker: it is there. `to` is its id; the payload says whether it receives its own
-    broadcasts.
-    """
+    """From a worker: it is there. `from` is its place."""
     FAILED = 7
-    """From a worker: it could not be built or set up. `to` is its id, the payload says why."""
+    """From a worker: it could not be built or set up. `from` is its place, `to` how many messages
+    for it have arrived, the payload says why.
+    """
     REMOVE = 8
-    """From the application to a worker: let an agent leave. `to` is its id."""
+    """From the application to a worker: let an agent leave, or do not build it any more. `from` is
+    its place.
+    """
     REMOVED = 9
-    """From a worker: it has left. `to` is its id."""
+    """From a worker: it has left. `from` is its place, `to` how many messages for it have arrived.
+    """
     STOP = 10
     """From the application to a worker: let all agents leave and end. `to` is the worker's number.
     """
     WORKER_GONE = 11
-    """From the hub: a worker's process has ended. `to` is its number; the payload names the agents
-    it had.
+    """From the hub: a worker's process has ended. `to` is its number. If there is a payload, it has
+    not ended, but writes what is no frame, and the payload says in which way.
     """
     TAKE = 12
     """From any process to the hub: read its outbox up to here. The payload is the position."""
@@ -102,9 +114,18 @@ def _message_head(kind: Frame, to: str, sender: str) -> bytes:
 
 
 def split(data: bytes) -> tuple[int, bytes, bytes, int]:
-    """The kind, `to`, `from` and the position of the payload of one whole frame."""
-    after_to = 6 + data[5]
-    payload = after_to + 1 + data[after_to]
+    """The kind, `to`, `from` and the position of the payload of one whole frame.
+
+    Raises:
+        ValueError: it is no frame.
+    """
+    try:
+        after_to = 6 + data[5]
+        payload = after_to + 1 + data[after_to]
+    except IndexError:
+        raise ValueError("a frame without ids") from None
+    if payload > len(data):
+        raise ValueError("a frame whose ids are cut off")
     return data[4], data[6:after_to], data[after_to + 1 : payload], payload
 
 
@@ -114,7 +135,9 @@ def take_frame(position: int) -> bytes:
 
 
 def taken_up_to(data: bytes) -> int:
-    """The position in a frame made by `take_frame`."""
+    """The position in a frame made by `take_frame`. Raises ValueError if it is none."""
+    if len(data) != len(_TAKE) + _POSITION.size:
+        raise ValueError("a frame without its position")
     position: int = _POSITION.unpack_from(data, len(_TAKE))[0]
     return position
 
@@ -144,46 +167,66 @@ def message_frame(envelope: Envelope, kind: Frame = Frame.MESSAGE, to: str | Non
 def read_envelope(data: bytes, payload: int) -> Envelope:
     """The envelope in a frame made by `message_frame`.
 
-    Not validated again: the sender's process has frozen the message, and only processes of the same
-    application have this socket.
+    The message is not validated again: the sender's process has frozen it, and only processes of
+    the same application have this socket.
+
+    Raises:
+        ValueError: there is none in it.
     """
     fields: list[Any] = pydantic_core.from_json(data[payload:])
-    envelope_id, kind, correlation_id, failure, chain, via, hops, deadline, trace, message = fields
-    if failure is not None:
-        failure = Failure.read(failure)
-    return Envelope(
-        message,
-        envelope_id,
-        _KINDS[kind],
-        correlation_id,
-        failure,
-        tuple(chain),
-        tuple(via),
-        hops,
-        deadline,
-        trace,
-    )
+    try:
+        envelope_id, kind, correlation_id, failure, chain, via, hops, deadline, trace, message = (
+            fields
+        )
+        if failure is not None:
+            failure = Failure.read(failure)
+        return Envelope(
+            message,
+            envelope_id,
+            _KINDS[kind],
+            correlation_id,
+            failure,
+            tuple(chain),
+            tuple(via),
+            hops,
+            deadline,
+            trace,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a frame without an envelope: {error}") from None
 
 
 _TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]
 _KINDS: Final = {str(kind): kind for kind in Kind}
+_KINDS_OF_FRAME: Final = frozenset(Frame)
 
 
 def frames_in(data: bytes) -> Iterator[bytes]:
-    """The frames that the data, some whole ones, consists of."""
+    """The frames that the data, some whole ones, consists of. Raises ValueError for the rest that is
+    none.
+    """
     start, end = 0, len(data)
     while start < end:
+        if end - start < _LENGTH.size:
+            raise ValueError("a frame without its length")
         stop = start + _LENGTH.size + _LENGTH.unpack_from(data, start)[0]
+        if stop > end:
+            raise ValueError("a frame that is cut off")
         yield data[start:stop]
         start = stop
 
 
 class FrameReader:
-    """Reads frames from one socket. One that the end of the stream cuts off is never seen."""
+    """Reads frames from one socket. One that the end of the stream cuts off is never seen.
 
-    __slots__ = ("_buffer", "_end", "_start")
+    Args:
+        largest: bytes in a frame that will be read; None to read any.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_buffer", "_end", "_largest", "_start")
+
+    def __init__(self, largest: int | None = None) -> None:
+        self._largest = largest
         self._buffer = bytearray(_FIRST_BUFFER)
         self._start = 0
         self._end = 0
@@ -205,13 +248,18 @@ class FrameReader:
         return count > 0
 
     def frames(self) -> Iterator[bytes]:
-        """The whole frames read so far, each once."""
+        """The whole frames read so far, each once.
+
+        Raises:
+            ValueError: what has come of the next one shows that it is none, or is too large.
+        """
         buffer = self._buffer
         view = memoryview(buffer)  # a slice of the buffer itself would be a copy more
         while self._end - self._start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, self._start)
             stop = self._start + _LENGTH.size + length
             if stop > self._end:
+                self._check_beginning(length)
                 return
             data = bytes(view[self._start : stop])
             self._start = stop
@@ -220,6 +268,13 @@ class FrameReader:
             self._start = self._end = 0
             if len(buffer) > _BUFFER:
                 self._buffer = bytearray(_BUFFER)
+
+    def _check_beginning(self, length: int) -> None:
+        if self._largest is not None and length > self._largest:
+            raise ValueError(f"a frame of {length} bytes")
+        kind = self._start + _LENGTH.size
+        if kind < self._end and self._buffer[kind] not in _KINDS_OF_FRAME:
+            raise ValueError(f"a frame of kind {self._buffer[kind]}")
 
     def _make_room(self) -> None:
         """Move what is left to the front; if that is a frame larger than the buffer, get a buffer

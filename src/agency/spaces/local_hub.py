@@ -5,13 +5,15 @@ any instant and the hub knows what had been started. It has one thread, never bl
 reads of a message only whom it is for. It is a process of its own so that an application that
 computes does not hold up the agents in other processes.
 
+It believes the application, and no worker: one that writes what makes no sense, because something
+has overwritten its memory, is buried as if it had ended, and does no harm to others.
+
 Forked by the nursery (`local_nursery`). It ends when the application's end of its socket closes,
 however that comes about, and the workers end when it does. `local_frames` says what it is told.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import socket
@@ -20,7 +22,15 @@ from mmap import mmap
 from typing import Final, cast
 
 from agency.deadletters import Reason
-from agency.spaces.local_frames import Frame, FrameReader, frame, frames_in, split, taken_up_to
+from agency.spaces.local_frames import (
+    LARGEST,
+    Frame,
+    FrameReader,
+    frame,
+    frames_in,
+    split,
+    taken_up_to,
+)
 from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, Inlet, progress_in
 
 __all__ = ["ANNOUNCEMENT", "run_hub"]
@@ -29,12 +39,25 @@ ANNOUNCEMENT: Final = 16
 """Bytes in which the nursery tells the number of a new worker, padded with blanks."""
 
 _BROADCAST: Final = b"*"
+_REASONS: Final = frozenset(reason.encode() for reason in Reason)
 
 
 class _Peer:
     """One process at the other end of a socket."""
 
-    __slots__ = ("inlet", "members", "number", "out", "progress", "reader", "socket", "watched")
+    __slots__ = (
+        "fault",
+        "ids",
+        "inlet",
+        "left",
+        "members",
+        "number",
+        "out",
+        "progress",
+        "reader",
+        "socket",
+        "watched",
+    )
 
     def __init__(self, end: socket.socket, number: int, memory: int) -> None:
         end.setblocking(False)
@@ -45,20 +68,28 @@ class _Peer:
         os.close(memory)
         self.inlet = Inlet(shared)
         self.progress = progress_in(shared)
-        self.reader = FrameReader()
+        self.reader = FrameReader(LARGEST if number else None)
         self.out: list[bytes | memoryview] = []
         """What is to be written, in order."""
         self.watched = False
         """Whether the selector tells when the socket can be written again."""
         self.members: dict[bytes, _Member] = {}
+        """A worker's agents, by their places."""
+        self.ids: set[bytes] = set()
+        """Of all agents that it ever had. Those that have left may still have to answer."""
+        self.left: list[_Member] = []
+        """Those of them that had begun a message and not settled it, and perhaps still have not."""
+        self.fault = ""
+        """What it has written that makes no sense."""
 
 
 class _Member:
     """One agent, wherever it lives."""
 
-    __slots__ = ("held", "peer", "sent", "settled_word", "started_word", "wants_own")
+    __slots__ = ("agent_id", "held", "is_there", "peer", "sent", "settled_word", "started_word")
 
-    def __init__(self, peer: _Peer, slot: int) -> None:
+    def __init__(self, agent_id: bytes, peer: _Peer, slot: int) -> None:
+        self.agent_id = agent_id
         self.peer = peer
         self.started_word = WORDS_PER_SLOT * slot + STARTED
         self.settled_word = WORDS_PER_SLOT * slot + SETTLED
@@ -66,7 +97,18 @@ class _Member:
         """How many messages it was sent; the number of the last one."""
         self.held: deque[bytes] = deque()
         """Those that it has not settled, up to the last one."""
-        self.wants_own = True
+        self.is_there = False
+        """Whether it has been built and set up."""
+
+    def progress(self) -> tuple[int, int]:
+        """Up to which message it has started, and settled all."""
+        words = self.peer.progress
+        return words[self.started_word], words[self.settled_word]
+
+    def is_at_work(self) -> bool:
+        """Whether it has begun a message that it has not settled."""
+        started, settled = self.progress()
+        return settled < min(started, self.sent)
 
 
 class _Hub:
@@ -93,23 +135,33 @@ class _Hub:
                     self._bury(peer)
                 elif events & selectors.EVENT_WRITE:
                     self._touched.add(peer)
-            touched, self._touched = self._touched, set()
-            for peer in touched:
-                self._write(peer)
+            while self._touched:
+                peer = self._touched.pop()
+                if peer.fault:
+                    self._bury(peer)
+                else:
+                    self._write(peer)
 
     # Reading and writing
 
     def _read(self, peer: _Peer) -> bool:
+        """Read once. Returns False if there will be no more that makes sense."""
         try:
             going_on = peer.reader.fill(peer.socket)
         except BlockingIOError:
             return True
-        for data in peer.reader.frames():
-            if data[4] == Frame.TAKE:
-                for each in frames_in(peer.inlet.take(taken_up_to(data))):
-                    self._take(peer, each)
-            else:
-                self._take(peer, data)
+        try:
+            for data in peer.reader.frames():
+                if split(data)[0] == Frame.TAKE:
+                    for each in frames_in(peer.inlet.take(taken_up_to(data))):
+                        self._take(peer, each)
+                else:
+                    self._take(peer, data)
+        except ValueError as error:
+            if peer is self._application:
+                raise
+            peer.fault = str(error)
+            return False
         return going_on
 
     def _send(self, peer: _Peer, data: bytes) -> None:
@@ -137,8 +189,11 @@ class _Hub:
     def _take(self, source: _Peer, data: bytes) -> None:
         kind, to, sender, payload = split(data)
         if kind != Frame.MESSAGE:
-            self._obey(source, data)
-        elif source is not self._application and sender not in source.members:
+            if source is self._application:
+                self._obey(kind, to, sender, data)
+            else:
+                self._note(source, kind, to, sender, data)
+        elif source is not self._application and sender not in source.ids:
             return  # nobody speaks for an agent of another process
         elif to == _BROADCAST:
             self._broadcast(source, sender, data, payload)
@@ -158,6 +213,9 @@ class _Hub:
             held.append(data)
             member.sent += 1
             settled = peer.progress[member.settled_word]
+            if settled > member.sent:
+                peer.fault = "it has settled what it was not sent"
+                return
             while member.sent - len(held) < settled:
                 held.popleft()
 
@@ -167,7 +225,7 @@ class _Hub:
         """
         body = data[payload:]
         for agent_id, member in list(self._members.items()):
-            if member.peer is not self._application and (agent_id != sender or member.wants_own):
+            if member.peer is not self._application:
                 self._deliver(member, frame(Frame.MESSAGE, agent_id, sender, body))
         if source is not self._application:
             self._send(self._application, data)
@@ -179,30 +237,55 @@ class _Hub:
 
     # Members and workers
 
-    def _obey(self, source: _Peer, data: bytes) -> None:
-        number, to, sender, payload = split(data)
-        kind = Frame(number)
-        if kind is Frame.CONNECT:
-            self._members[to] = _Member(source, 0)
-        elif kind is Frame.DISCONNECT:
+    def _obey(self, kind: int, to: bytes, place: bytes, data: bytes) -> None:
+        """What the application says."""
+        if kind == Frame.CONNECT:
+            self._members[to] = _Member(to, self._application, 0)
+        elif kind == Frame.DISCONNECT:
             self._members.pop(to, None)
-        elif kind is Frame.ADD:
-            self._add(to, sender, data)
-        elif kind is Frame.REMOVE:
-            member = self._members.get(to)
+        elif kind == Frame.ADD:
+            self._add(to, place, data)
+        elif kind == Frame.REMOVE:
+            worker = self._workers.get(int(place.partition(b"/")[0]))
+            member = worker.members.get(place) if worker is not None else None
             if member is not None:
+                if not member.is_there:
+                    self._forget(member)  # its id may be another's from now on
                 self._send(member.peer, data)
-        elif kind is Frame.STOP:
+        elif kind == Frame.STOP:
             worker = self._workers.get(int(to))
             if worker is not None:
                 self._send(worker, data)
-        else:
-            if kind is Frame.ADDED and to in self._members:
-                self._members[to].wants_own = data[payload:] == b"true"
-            elif kind in {Frame.FAILED, Frame.REMOVED}:
-                self._members.pop(to, None)
-                source.members.pop(to, None)
-            self._send(self._application, data)
+
+    def _note(self, worker: _Peer, kind: int, to: bytes, place: bytes, data: bytes) -> None:
+        """What a worker says of its agents, and of messages that were lost there."""
+        member = worker.members.get(place)
+        if kind == Frame.ADDED and member is not None:
+            member.is_there = True
+        elif kind in {Frame.FAILED, Frame.REMOVED} and member is not None:
+            del worker.members[place]
+            self._let_go(member, int(to))
+        elif kind != Frame.DEAD_LETTER or to not in _REASONS:
+            raise ValueError(f"a frame of kind {kind} about an agent that it does not have")
+        self._send(self._application, data)
+
+    def _let_go(self, member: _Member, arrived: int) -> None:
+        """An agent is gone. The worker has seen to all messages that have arrived, but for those that
+        the agent still is at; it has taken no notice of later ones.
+        """
+        self._forget(member)
+        worker = member.peer
+        late = min(max(0, member.sent - arrived), len(member.held))
+        unread = [member.held.pop() for _ in range(late)]
+        member.sent -= late
+        for data in reversed(unread):
+            self._lose(Reason.AGENT_REMOVED, data, split(data)[3])
+        worker.left = [one for one in (*worker.left, member) if one.is_at_work()]
+
+    def _forget(self, member: _Member) -> None:
+        """Deliver nothing more to it."""
+        if self._members.get(member.agent_id) is member:
+            del self._members[member.agent_id]
 
     def _add(self, agent_id: bytes, place: bytes, data: bytes) -> None:
         number, slot = (int(part) for part in place.split(b"/"))
@@ -213,10 +296,11 @@ class _Hub:
         worker = self._workers.get(number)
         if worker is None:
             self._send(
-                self._application, frame(Frame.FAILED, agent_id, b"", b"its process has ended")
+                self._application, frame(Frame.FAILED, b"0", place, b"its process has ended")
             )
             return
-        self._members[agent_id] = worker.members[agent_id] = _Member(worker, slot)
+        self._members[agent_id] = worker.members[place] = _Member(agent_id, worker, slot)
+        worker.ids.add(agent_id)
         self._send(worker, data)
 
     def _welcome_announced(self) -> None:
@@ -245,29 +329,43 @@ class _Hub:
         return True
 
     def _bury(self, worker: _Peer) -> None:
-        """A worker's process has ended: what its agents had not settled is lost, each message in
-        its own way. What they had sent still goes its way.
+        """A worker's process has ended, or might as well: what its agents had not settled is lost,
+        each message in its own way. What they had sent still goes its way.
         """
-        for data in frames_in(worker.inlet.take_all()):
-            self._take(worker, data)
+        if not worker.fault:
+            try:
+                for data in frames_in(worker.inlet.take_all()):
+                    self._take(worker, data)
+            except ValueError as error:
+                worker.fault = str(error)
         self._selector.unregister(worker.socket)
         worker.socket.close()
         self._workers.pop(worker.number, None)
         self._touched.discard(worker)
         # Their ids are free before anybody is told that they are gone.
-        gone = json.dumps([agent_id.decode() for agent_id in worker.members]).encode()
-        self._send(
-            self._application, frame(Frame.WORKER_GONE, str(worker.number).encode(), b"", gone)
-        )
-        progress = worker.progress
-        for agent_id, member in worker.members.items():
-            self._members.pop(agent_id, None)
-            started, settled = progress[member.started_word], progress[member.settled_word]
-            for number, data in enumerate(member.held, member.sent - len(member.held) + 1):
-                if number > settled:
-                    reason = Reason.AGENT_DIED if number <= started else Reason.AGENT_REMOVED
-                    self._lose(reason, data, split(data)[3])
+        for member in worker.members.values():
+            self._forget(member)
+        number = str(worker.number).encode()
+        self._send(self._application, frame(Frame.WORKER_GONE, number, b"", worker.fault.encode()))
+        for member in worker.left:
+            self._lose_held(member, has_left=True)
+        for member in worker.members.values():
+            self._lose_held(member)
         worker.members.clear()  # a circle of references would keep its memory open
+        worker.left.clear()
+
+    def _lose_held(self, member: _Member, *, has_left: bool = False) -> None:
+        """Lose what the agent of a buried worker had not settled. One that had left had begun with
+        some of it; the rest its worker has lost already.
+        """
+        started, settled = member.progress()
+        if member.peer.fault and not has_left:  # nobody knows with what it has begun
+            started, settled = member.sent, settled if settled <= member.sent else 0
+        for number, data in enumerate(member.held, member.sent - len(member.held) + 1):
+            if settled < number <= started:
+                self._lose(Reason.AGENT_DIED, data, split(data)[3])
+            elif number > settled and not has_left:
+                self._lose(Reason.AGENT_REMOVED, data, split(data)[3])
 
 
 def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> None:

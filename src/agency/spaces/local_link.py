@@ -43,17 +43,21 @@ class Relay(Crew):
         super().__init__(name)
         self._reader = 0
         """The thread that reads, while it does."""
+        self._reader_name = ""
+        """Of the thread that read last, unless it does a job now."""
         self._arisen: Callable[[], None] | None = None  # used by the reader only
 
     def read(self, read_once: Callable[[], bool]) -> None:
         """To be run as a job: call `read_once` until it returns False."""
         going_on = True
+        self._reader_name = threading.current_thread().name
         while going_on:
             self._reader = threading.get_ident()
             going_on = read_once()
             self._reader = 0
             job, self._arisen = self._arisen, None
             if job is not None:
+                self._reader_name = ""
                 if going_on:
                     super().run(lambda: self.read(read_once))
                 job()
@@ -64,6 +68,10 @@ class Relay(Crew):
             self._arisen = job
         else:
             super().run(job)
+
+    def join(self, timeout: float) -> list[str]:
+        """As `Crew.join`. To read was no job."""
+        return [name for name in super().join(timeout) if name != self._reader_name]
 
     def is_reading(self) -> bool:
         """Whether this is the thread that reads."""

@@ -102,9 +102,15 @@ class Inlet:
         self._taken = 0
 
     def take(self, up_to: int) -> bytes:
-        """The frames up to there that were not taken yet."""
+        """The frames up to there that were not taken yet.
+
+        Raises:
+            ValueError: there cannot be that many in the ring.
+        """
         if up_to == self._taken:
             return b""
+        if not 0 < up_to - self._taken <= _RING_SIZE:
+            raise ValueError(f"{up_to - self._taken} bytes in the ring")
         begin, end = self._taken % _RING_SIZE, up_to % _RING_SIZE
         ring = self._ring
         data = b"".join([ring[begin:end]] if begin < end else [ring[begin:], ring[:end]])
@@ -112,7 +118,9 @@ class Inlet:
         return data
 
     def take_all(self) -> bytes:
-        """All frames that are in: for the end, when the process can put in no more."""
+        """All frames that are in: for the end, when the process can put in no more. Raises what
+        `take` raises.
+        """
         return self.take(self._words[_WRITTEN])
 
 

@@ -32,7 +32,10 @@ from agency.spaces.local_frames import connection
 from agency.spaces.local_hub import ANNOUNCEMENT, run_hub
 from agency.spaces.local_memory import new_memory
 
-__all__ = ["Nursery", "main"]
+__all__ = ["ENDED", "Nursery", "main"]
+
+ENDED: Final = "the space's processes have ended; destroy the space and make a new one"
+"""What is said to who wants an agent in another process, and there can be none any more."""
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _M_ARENA_MAX: Final = -8  # mallopt(3), of glibc
@@ -77,7 +80,7 @@ class Nursery:
         Raises:
             OSError: the machine has no room for another process, or the nursery is gone.
         """
-        return int(self._ask({"worker": number}))
+        return int(self._ask({"worker": number, "surroundings": _surroundings()}))
 
     def kill(self, process_id: int) -> None:
         """End a worker process at once. It may have ended already."""
@@ -103,10 +106,10 @@ class Nursery:
             try:
                 self._control.sendall(json.dumps(request).encode() + b"\n")
                 line = self._replies.readline()
-            except (OSError, ValueError) as error:
-                raise OSError(f"the space's nursery of processes has ended: {error}") from None
+            except (OSError, ValueError):
+                raise OSError(ENDED) from None
         if not line:
-            raise OSError("the space's nursery of processes has ended")
+            raise OSError(ENDED)
         reply = json.loads(line)
         if "error" in reply:
             raise OSError(reply["error"])
@@ -131,6 +134,31 @@ def _main_module() -> dict[str, str | None]:
     spec = getattr(module, "__spec__", None)
     path = getattr(module, "__file__", None)
     return {"name": spec.name if spec else None, "path": os.path.abspath(path) if path else None}  # noqa: PTH100  # no symlinks resolved
+
+
+def _surroundings() -> dict[str, Any]:
+    """Where the application's code looks for modules, files and settings at this moment; a worker
+    begins with the same.
+    """
+    try:
+        folder = os.getcwd()  # noqa: PTH109  # a text, for JSON
+    except FileNotFoundError:  # it was deleted
+        folder = None
+    return {"path": list(map(str, sys.path)), "environ": dict(os.environ), "folder": folder}
+
+
+def _move_to(surroundings: dict[str, Any]) -> None:
+    """In a worker: take over what `_surroundings` has found."""
+    sys.path[:] = surroundings["path"]
+    environ = surroundings["environ"]
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    for name, value in environ.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if surroundings["folder"] is not None:
+        with contextlib.suppress(OSError):  # as it would be for a program that is started there
+            os.chdir(surroundings["folder"])
 
 
 def _standard_modules() -> list[str]:
@@ -211,6 +239,7 @@ def _nurse(
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 control.close()
                 to_hub.close()
+                _move_to(request["surroundings"])
                 return lambda: run_worker(worker_end, shared, setting)
             children.add(value)
             worker_end.close()

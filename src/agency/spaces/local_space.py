@@ -10,17 +10,19 @@ Nothing is started before the first agent is added in the class form. Read `loca
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import queue
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agency import lifetime
 from agency.agent import Agent
-from agency.deadletters import Reason
+from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope
 from agency.errors import AgentIdInUse, NotAccepted, OutcomeUnknown, StartFailed
 from agency.resident import Resident
@@ -29,12 +31,15 @@ from agency.space import AgentFactory, Space
 from agency.spaces.local_frames import Frame, frame, read_envelope, split
 from agency.spaces.local_link import Link, Relay
 from agency.spaces.local_memory import SLOTS
-from agency.spaces.local_nursery import Nursery
+from agency.spaces.local_nursery import ENDED, Nursery
 from agency.timeouts import check_seconds
 
 __all__ = ["LocalSpace"]
 
 logger = logging.getLogger(__name__)
+
+_WITH_ENVELOPE: Final = frozenset({Frame.MESSAGE, Frame.DEAD_LETTER})
+_EVERYBODY: Final = BROADCAST.encode()
 
 
 @dataclass(eq=False)
@@ -43,11 +48,32 @@ class _Worker:
 
     number: int
     process_id: int
-    agents: set[str] = field(default_factory=set)
+    tenants: dict[bytes, _Tenant] = field(default_factory=dict)
+    """Its agents, by their places."""
+    given_up: set[bytes] = field(default_factory=set)
+    """The places of agents that took too long to come or to leave, until it has done with them."""
     slots: int = 0
     """How many agents it ever had."""
     stopping: bool = False
     gone: threading.Event = field(default_factory=threading.Event)
+
+    def __str__(self) -> str:
+        agents = ", ".join(sorted(tenant.agent_id for tenant in self.tenants.values()))
+        return f"the process {self.process_id} of {agents or 'no agent'}"
+
+
+@dataclass(eq=False)
+class _Tenant:
+    """An agent in a worker, as the application knows it."""
+
+    agent_id: str
+    worker: _Worker
+    place: bytes
+    """The worker's number and a slot in it. No other agent of the space ever has the same."""
+    is_settled: bool = False
+    """Whether it has come and nobody has begun to remove it."""
+    outcome: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
+    """What became of its coming, then of its leaving: None, or what went wrong."""
 
 
 class LocalSpace(Space):
@@ -85,8 +111,8 @@ class LocalSpace(Space):
         self._nursery: Nursery | None = None
         self._link: Link | None = None
         self._workers: dict[int, _Worker] = {}
-        self._elsewhere: dict[str, _Worker] = {}  # read without the lock
-        self._awaited: dict[str, tuple[_Worker, queue.SimpleQueue[str | None]]] = {}
+        self._elsewhere: dict[str, _Tenant] = {}  # read without the lock
+        self._connected: dict[str, Resident] = {}
         self._numbers = 0
 
     # Messages
@@ -107,20 +133,24 @@ class LocalSpace(Space):
 
     def _take(self, data: bytes) -> None:
         """What the hub sends, on the link's thread."""
-        kind, to, _, payload = split(data)
-        if kind == Frame.MESSAGE:
-            envelope = read_envelope(data, payload)
-            if to == BROADCAST.encode():
+        kind, to, place, payload = split(data)
+        if kind in _WITH_ENVELOPE:
+            try:
+                envelope = read_envelope(data, payload)
+            except ValueError as error:
+                self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
+                return
+            if kind == Frame.DEAD_LETTER:
+                self.drop(envelope, Reason(to.decode()))
+            elif to == _EVERYBODY:
                 self._broadcast_here(envelope)
             elif not self._deliver_here(envelope):
                 self.drop(envelope, Reason.AGENT_REMOVED)
-        elif kind == Frame.DEAD_LETTER:
-            self.drop(read_envelope(data, payload), Reason(to.decode()))
         elif kind == Frame.WORKER_GONE:
-            self._bury(int(to))
+            self._bury(int(to), data[payload:].decode())
         else:
-            failure = data[payload:].decode() if kind == Frame.FAILED else None
-            self._resolve(to.decode(), failure)
+            failure = data[payload:].decode(errors="replace") if kind == Frame.FAILED else None
+            self._hear_of(place, failure, is_over=kind != Frame.ADDED)
 
     # Agents here
 
@@ -133,11 +163,15 @@ class LocalSpace(Space):
 
     def _connect(self, resident: Resident) -> None:
         with self._office:
+            self._connected[resident.agent.id] = resident
             if self._link is not None:
                 self._link.send(frame(Frame.CONNECT, resident.agent.id.encode()))
 
     def _disconnect(self, resident: Resident) -> None:
         with self._office:
+            if self._connected.get(resident.agent.id) is not resident:
+                return  # its id is another's already
+            del self._connected[resident.agent.id]
             if self._link is not None:
                 try:
                     self._link.send(frame(Frame.DISCONNECT, resident.agent.id.encode()))
@@ -157,37 +191,44 @@ class LocalSpace(Space):
         try:
             self._claim(agent_id)
             pickled = _pickle(agent_id, agent_class, args, kwargs)
-            worker = self._place(agent_id)
-            place = f"{worker.number}/{worker.slots - 1}".encode()
-            failure = self._ask(
-                worker, Frame.ADD, agent_id, place, pickled, timeout=self._start_timeout
-            )
+            tenant = self._place(agent_id)
+            try:
+                failure = self._ask(tenant, Frame.ADD, pickled, timeout=self._start_timeout)
+            except BaseException:  # a signal came in between
+                self._give_up(tenant)
+                raise
             if failure is not None:
-                self._withdraw(agent_id, worker)
+                self._withdraw(tenant)
                 text, _, trace = failure.partition("\0")
                 error = StartFailed(text)
                 if trace:
                     error.add_note(f"In the agent's process:\n{trace}")
                 raise error
             self._has_had_agents = True
+            tenant.is_settled = True
         finally:
             self._end_reservation(agent_id)
 
     def _remove_elsewhere(self, agent_id: str) -> bool:
-        worker = self._elsewhere.get(agent_id)
-        if worker is None:
-            return False
-        self._ask(worker, Frame.REMOVE, agent_id, timeout=self._grace + 2)
-        self._withdraw(agent_id, worker)
+        with self._office:
+            tenant = self._elsewhere.get(agent_id)
+            if tenant is None or not tenant.is_settled:
+                return False
+            tenant.is_settled = False
+        self._ask(tenant, Frame.REMOVE, timeout=self._grace + 2)
+        self._withdraw(tenant)
         return True
 
-    def _place(self, agent_id: str) -> _Worker:
+    def _place(self, agent_id: str) -> _Tenant:
         """Choose the process for a new agent, and start it if it is not there yet."""
         with self._office:
+            self._check_open()
             nursery = self._nursery or self._open_nursery()
             running = [worker for worker in self._workers.values() if not worker.stopping]
+            if self._link is None:
+                raise StartFailed(f"{agent_id!a} could not be started: {ENDED}")
             if self._max_workers is not None and len(running) >= self._max_workers:
-                worker = min(running, key=lambda one: len(one.agents))
+                worker = min(running, key=lambda one: (len(one.given_up), len(one.tenants)))
             else:
                 self._numbers += 1
                 try:
@@ -198,10 +239,11 @@ class LocalSpace(Space):
                 self._workers[worker.number] = worker
             if worker.slots >= SLOTS:
                 raise StartFailed(f"a worker can have had {SLOTS} agents; {agent_id!a} is too many")
+            place = f"{worker.number}/{worker.slots}".encode()
+            tenant = _Tenant(agent_id, worker, place)
             worker.slots += 1
-            worker.agents.add(agent_id)
-            self._elsewhere[agent_id] = worker
-            return worker
+            worker.tenants[place] = self._elsewhere[agent_id] = tenant
+            return tenant
 
     def _open_nursery(self) -> Nursery:
         try:
@@ -211,62 +253,73 @@ class LocalSpace(Space):
         link = Link(
             nursery.hub, nursery.memory, self._relay, self._take, self._lose_everyone_elsewhere
         )
-        for agent_id in self._residents:
+        for agent_id in self._connected:
             link.send(frame(Frame.CONNECT, agent_id.encode()))
         self._nursery, self._link = nursery, link
         link.start()
         return nursery
 
     def _ask(
-        self,
-        worker: _Worker,
-        kind: Frame,
-        agent_id: str,
-        place: bytes = b"",
-        payload: bytes = b"",
-        *,
-        timeout: float,
+        self, tenant: _Tenant, kind: Frame, payload: bytes = b"", *, timeout: float
     ) -> str | None:
-        """Tell a worker something about an agent and wait until it is done. Returns what went
+        """Tell a worker to let an agent come or leave, and wait until it has. Returns what went
         wrong, or None.
         """
-        answer: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with self._office:
-            self._awaited[agent_id] = worker, answer
             link = self._link
         try:
             if link is None:
-                return "the space's processes have ended"
-            link.send(frame(kind, agent_id.encode(), place, payload))
+                return ENDED
+            link.send(frame(kind, tenant.agent_id.encode(), tenant.place, payload))
             if kind is Frame.ADD:
                 with lifetime.interruptible():  # its constructor may take long
-                    return answer.get(timeout=timeout)
-            return answer.get(timeout=timeout)
+                    return tenant.outcome.get(timeout=timeout)
+            return tenant.outcome.get(timeout=timeout)
         except NotAccepted as error:
             return str(error)
         except queue.Empty:
-            if worker.agents == {agent_id} and self._nursery is not None:
-                worker.stopping = True
-                self._nursery.kill(worker.process_id)
-            return f"{agent_id!a} was not ready within {timeout} seconds"
-        finally:
-            with self._office:
-                self._awaited.pop(agent_id, None)
+            self._give_up(tenant)
+            return f"{tenant.agent_id!a} was not ready within {timeout} seconds"
 
-    def _resolve(self, agent_id: str, failure: str | None, worker: _Worker | None = None) -> None:
-        """Somebody waits for this to be done: it is, or has failed. For one worker, or any."""
+    def _give_up(self, tenant: _Tenant) -> None:
+        """Wait for an agent no more. Its process is killed if it has no other, else it is to see to
+        it that nothing of the agent is left.
+        """
         with self._office:
-            awaited, answer = self._awaited.get(agent_id, (None, None))
-        if answer is not None and (worker is None or worker is awaited):
-            answer.put(failure)
+            worker = tenant.worker
+            worker.given_up.add(tenant.place)
+            worker.tenants.pop(tenant.place, None)
+            is_alone = not worker.tenants
+            worker.stopping = worker.stopping or is_alone
+            if self._elsewhere.get(tenant.agent_id) is tenant:
+                del self._elsewhere[tenant.agent_id]
+            nursery, link = self._nursery, self._link
+        if is_alone and nursery is not None:
+            nursery.kill(worker.process_id)
+        elif link is not None:
+            with contextlib.suppress(NotAccepted):  # the hub is gone, and with it the worker
+                link.send(frame(Frame.REMOVE, tenant.agent_id.encode(), tenant.place))
 
-    def _withdraw(self, agent_id: str, worker: _Worker) -> None:
+    def _hear_of(self, place: bytes, failure: str | None, *, is_over: bool) -> None:
+        """An agent has come, or could not, or has left."""
+        with self._office:
+            worker = self._workers.get(int(place.partition(b"/")[0]))
+            if worker is None:
+                return
+            if is_over:
+                worker.given_up.discard(place)
+            tenant = worker.tenants.get(place)
+        if tenant is not None:
+            tenant.outcome.put(failure)
+
+    def _withdraw(self, tenant: _Tenant) -> None:
         """Forget an agent that has left or never came; end its process if that has no other."""
+        worker = tenant.worker
         with self._office:
-            worker.agents.discard(agent_id)
-            if self._elsewhere.get(agent_id) is worker:
-                del self._elsewhere[agent_id]
-            if worker.agents:
+            worker.tenants.pop(tenant.place, None)
+            if self._elsewhere.get(tenant.agent_id) is tenant:
+                del self._elsewhere[tenant.agent_id]
+            if worker.tenants:
                 return
             self._stop(worker)
         if not worker.gone.wait(self._grace) and self._nursery is not None:
@@ -280,20 +333,27 @@ class LocalSpace(Space):
             except NotAccepted:
                 worker.gone.set()  # with the hub
 
-    def _bury(self, number: int) -> None:
-        """A worker's process has ended; what became of its messages, the hub reports after this."""
+    def _bury(self, number: int, fault: str = "") -> None:
+        """A worker's process has ended, or is to be ended for a fault. What became of its messages,
+        the hub reports after this.
+        """
         with self._office:
             worker = self._workers.pop(number, None)
             if worker is None:
                 return
-            lost = set(worker.agents)
-            for agent_id in lost:
-                self._elsewhere.pop(agent_id, None)
+            lost = list(worker.tenants.values())
+            for tenant in lost:
+                if self._elsewhere.get(tenant.agent_id) is tenant:
+                    del self._elsewhere[tenant.agent_id]
+            nursery = self._nursery
+        if fault and nursery is not None:
+            logger.error("%s is killed: it writes what makes no sense: %s", worker, fault)
+            nursery.kill(worker.process_id)
+        elif lost and not worker.stopping:
+            logger.warning("%s died", worker)
         worker.gone.set()
-        if lost and not worker.stopping:
-            logger.warning("the process %d of %s died", worker.process_id, ", ".join(sorted(lost)))
-        for agent_id in lost:
-            self._resolve(agent_id, f"{agent_id!a} could not be started: its process died", worker)
+        for tenant in lost:
+            tenant.outcome.put(f"{tenant.agent_id!a} could not be started: its process died")
 
     def _lose_everyone_elsewhere(self) -> None:
         """The hub is gone, and with it the workers: nobody there will answer."""
@@ -303,11 +363,11 @@ class LocalSpace(Space):
         )
         with self._office:
             link, self._link = self._link, None
-            lost = set(self._elsewhere)
             numbers = list(self._workers)
         for resident in list(self._residents.values()):
             resident.lose_contact(
-                lost, OutcomeUnknown("the agent's process was lost with the space's exchange")
+                self._residents,
+                OutcomeUnknown("the agent's process was lost with the space's exchange"),
             )
         for number in numbers:
             self._bury(number)
@@ -327,15 +387,17 @@ class LocalSpace(Space):
                 self._stop(worker)
         if nursery is None:
             return
+        limit = time.monotonic() + self._grace + 1
         for worker in workers:
-            if not worker.gone.wait(self._grace + 1):
-                logger.warning(
-                    "the process of %s did not end and is killed", ", ".join(sorted(worker.agents))
-                )
+            if not worker.gone.wait(max(0.0, limit - time.monotonic())):
+                logger.warning("%s did not end and is killed", worker)
                 nursery.kill(worker.process_id)
         if link is not None:
             link.close()
         nursery.close()
+        for worker in workers:
+            for tenant in list(worker.tenants.values()):
+                tenant.outcome.put(f"{tenant.agent_id!a} could not be started: {ENDED}")
 
 
 def _pickle(

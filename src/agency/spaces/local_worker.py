@@ -8,6 +8,7 @@ worker ends at once.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -31,7 +32,7 @@ from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt
 from agency.errors import AgencyError, NotAccepted, StartFailed
 from agency.resident import Resident
-from agency.schema import Message
+from agency.schema import BROADCAST, Message
 from agency.space import Space
 from agency.spaces.local_frames import (
     Frame,
@@ -117,14 +118,22 @@ class _Door:
     `_doors_lock`.
     """
 
-    __slots__ = ("arrived", "progress", "resident", "waiting")
+    __slots__ = ("agent_id", "arrived", "is_wanted", "place", "progress", "resident", "waiting")
 
-    def __init__(self, progress: _Progress) -> None:
+    def __init__(self, agent_id: str, place: bytes, progress: _Progress) -> None:
+        self.agent_id = agent_id
+        self.place = place
         self.progress = progress
+        self.is_wanted = True
+        """Whether the agent is not to leave yet, or not to be built any more."""
         self.arrived = 0
         """How many messages the hub has sent: the number of the last one."""
         self.waiting: list[Envelope] = []
         self.resident: Resident | None = None
+
+    def check_wanted(self) -> None:
+        if not self.is_wanted:
+            raise StartFailed(f"{self.agent_id!a} was given up")
 
 
 class _WorkerSpace(Space):
@@ -136,6 +145,11 @@ class _WorkerSpace(Space):
         self._words = progress_in(memory)
         self._doors: dict[str, _Door] = {}
         self._doors_lock = threading.Lock()
+        self._rooms: dict[bytes, _Door] = {}
+        """The doors of all agents, by their places: also of one whose id may be another's already.
+        """
+        self._door: _Door
+        """Of the agent that is being built. Set by `_build`, used by the main thread."""
         self._arrived = 0
         """How many messages have come, for all agents."""
         self._settled = itertools.count(1)
@@ -176,12 +190,12 @@ class _WorkerSpace(Space):
         """Nothing to do: the application knows all ids."""
 
     def _release(self, agent_id: str) -> None:
-        with self._doors_lock:
-            self._doors.pop(agent_id, None)
+        """Nothing to do: whoever builds the agent or lets it leave closes its door."""
 
     def _connect(self, resident: Resident) -> None:
+        door = self._door
         with self._doors_lock:
-            door = self._doors[resident.agent.id]
+            door.check_wanted()
             door.resident = resident
             for envelope in door.waiting:
                 resident.deliver(envelope)
@@ -195,31 +209,52 @@ class _WorkerSpace(Space):
         kind, to, sender, payload = split(data)
         agent_id = to.decode()
         if kind == Frame.MESSAGE:
-            self._deliver(agent_id, read_envelope(data, payload))
+            self._deliver(agent_id, data, payload)
         elif kind == Frame.ADD:
             slot = int(sender.split(b"/")[1])
+            door = _Door(agent_id, sender, _Progress(self._words, slot))
             with self._doors_lock:
-                self._doors[agent_id] = _Door(_Progress(self._words, slot))
-            self.tasks.put(lambda: self._build(agent_id, data[payload:]))
+                self._doors[agent_id] = self._rooms[sender] = door
+            self.tasks.put(lambda: self._build(door, data[payload:]))
         elif kind == Frame.REMOVE:
-            self.tasks.put(lambda: self._let_leave(agent_id))
+            with self._doors_lock:
+                leaving = self._rooms.get(sender)
+                if leaving is None:
+                    return  # it could not be built: that has been said
+                leaving.is_wanted = False
+            self.tasks.put(lambda: self._let_leave(leaving))
         elif kind == Frame.STOP:
             self.tasks.put(None)
 
-    def _deliver(self, agent_id: str, envelope: Envelope) -> None:
+    def _deliver(self, agent_id: str, data: bytes, payload: int) -> None:
+        try:
+            envelope = read_envelope(data, payload)
+        except ValueError:
+            envelope = None
         with self._doors_lock:
             door = self._doors.get(agent_id)
-            if door is not None:
-                self._arrived += 1
-                door.arrived += 1
-                envelope.receipt = _Receipt(self, door.progress, door.arrived)
+            if door is None:
+                return  # the hub sees to it: it is told how many had arrived before
+            self._arrived += 1
+            door.arrived += 1
+            receipt = _Receipt(self, door.progress, door.arrived)
+            if envelope is not None:
+                envelope.receipt = receipt
                 if door.resident is None:
                     door.waiting.append(envelope)
                     return
-        if door is None or door.resident is None:
-            self.drop(envelope, Reason.AGENT_REMOVED)
+            resident = door.resident
+        if envelope is None or resident is None:
+            self._lose_undecodable(receipt, data[payload:])
+        elif _is_unwanted(envelope, resident):
+            receipt.settled()
         else:
-            door.resident.deliver(envelope)
+            resident.deliver(envelope)
+
+    def _lose_undecodable(self, receipt: Receipt, text: bytes) -> None:
+        receipt.settled()
+        with contextlib.suppress(NotAccepted):
+            self.link.send(frame(Frame.DEAD_LETTER, Reason.UNDECODABLE.encode(), b"", text))
 
     def stay_with_parent(self) -> None:
         super().stay_with_parent()
@@ -230,24 +265,50 @@ class _WorkerSpace(Space):
 
     # The main thread
 
-    def _build(self, agent_id: str, pickled: bytes) -> None:
+    def _build(self, door: _Door, pickled: bytes) -> None:
+        self._door = door
         try:
-            agent_class, args, kwargs = _unpickle(agent_id, pickled)
-            agent = self.add_foreground(agent_class, agent_id, *args, **kwargs)
+            door.check_wanted()
+            agent_class, args, kwargs = _unpickle(door.agent_id, pickled)
+            self.add_foreground(agent_class, door.agent_id, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # whatever it is, the one who called `add` is told
-            self._release(agent_id)
+            arrived = self._close(door)
             text = describe(error) if not isinstance(error, AgencyError) else str(error)
             trace = "".join(traceback.format_exception(error))
-            self.link.send(frame(Frame.FAILED, agent_id.encode(), b"", f"{text}\0{trace}".encode()))
+            self.link.send(frame(Frame.FAILED, arrived, door.place, f"{text}\0{trace}".encode()))
         else:
-            wants_own = b"true" if agent._agency.receive_own_broadcasts else b"false"
-            self.link.send(frame(Frame.ADDED, agent_id.encode(), b"", wants_own))
+            self.link.send(frame(Frame.ADDED, b"", door.place))
 
-    def _let_leave(self, agent_id: str) -> None:
+    def _let_leave(self, door: _Door) -> None:
+        if door.place not in self._rooms:
+            return  # it could not be built: that has been said
         try:
-            self.remove(agent_id)
+            self.remove(door.agent_id)
         finally:
-            self.link.send(frame(Frame.REMOVED, agent_id.encode()))
+            self.link.send(frame(Frame.REMOVED, self._close(door), door.place))
+
+    def _close(self, door: _Door) -> bytes:
+        """Take no notice of further messages for an agent that is gone, or did not come. Returns how
+        many have arrived.
+        """
+        with self._doors_lock:
+            if self._doors.get(door.agent_id) is door:
+                del self._doors[door.agent_id]
+            del self._rooms[door.place]
+            waiting, door.waiting = door.waiting, []
+        for envelope in waiting:
+            self.drop(envelope, Reason.AGENT_REMOVED)
+        return str(door.arrived).encode()
+
+
+def _is_unwanted(envelope: Envelope, receiver: Resident) -> bool:
+    """Whether it is a broadcast of the agent's own, which it does not want to receive."""
+    message, agency = envelope.message, receiver.agent._agency
+    return (
+        message["to"] == BROADCAST
+        and message["from"] == agency.id
+        and not agency.receive_own_broadcasts
+    )
 
 
 def _unpickle(agent_id: str, pickled: bytes) -> Any:
