@@ -58,6 +58,7 @@ _DEPTH_OF_ARGS: Final = 2
 _DEPTH_OF_META: Final = 1
 _INT_BOUND: Final = 2**63  # 64-bit signed, what JSON readers in other languages can hold
 _LARGEST_SURELY_FITTING_WEIGHT: Final = MAX_MESSAGE_BYTES // 8
+_LIFT: Final = -(2**62)  # what `_copy` begins with where any weight will do
 _SHORT: Final = MAX_VALUE_BYTES // 8  # the same for values
 _VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
 _SURELY_TOO_LARGE_WEIGHT: Final = 2 * MAX_MESSAGE_BYTES  # each value has two bytes at least
@@ -236,7 +237,7 @@ def _plain(message: Any) -> Message | None:
                 own["from"] = _check_agent_id(sender)
             if type(meta := message.get("meta")) is dict:
                 own["meta"], weight = _copy(meta, _DEPTH_OF_META, weight)
-    except (KeyError, InvalidAgentId, _Refused):
+    except (KeyError, InvalidAgentId, _Refused, _Heavy):
         return None
     complete = len(own) == len(message) and len(own["action"]) == len(action)
     return own if complete and weight <= _LARGEST_SURELY_FITTING_WEIGHT else None
@@ -272,6 +273,10 @@ def _thorough(message: object) -> Message:
     return own
 
 
+class _Heavy(Exception):
+    """A value is large enough to be weighed before it is copied."""
+
+
 class _Refused(Exception):
     """Something inside a value that is no JSON value. Its path is put together on the way out."""
 
@@ -288,21 +293,33 @@ def _own(value: Any, *path: str) -> tuple[Any, int]:
         InvalidMessage: it holds something else; the text begins with the path to that.
     """
     try:
-        own, weight = _copy(value, len(path), 0)
-        if weight > _SURELY_TOO_LARGE_WEIGHT:
-            _stop(len(path))
-        return own, weight
+        own, weight = _bounded_copy(value, len(path))
     except _Refused as refused:
         whole = (*path, *reversed(refused.path))
         shown = whole[: 3 if len(whole) > MAX_DEPTH else None]
         raise InvalidMessage(f"{'.'.join(shown)}: {refused.reason}") from None
+    if weight > _SURELY_TOO_LARGE_WEIGHT:
+        raise MessageTooLarge(f"message: more than {MAX_MESSAGE_BYTES} bytes as JSON")
+    return own, weight
+
+
+def _bounded_copy(value: Any, depth: int) -> tuple[Any, int]:
+    """A copy and its weight; the weight alone if it is too large in any case."""
+    try:
+        return _copy(value, depth, 0)
+    except _Heavy:
+        weight = _weigh(value, depth, {})
+    if weight > _SURELY_TOO_LARGE_WEIGHT:
+        return None, weight
+    own, weight = _copy(value, depth, _LIFT)
+    return own, weight - _LIFT
 
 
 def _copy(value: Any, depth: int, weight: int) -> tuple[Any, int]:
     """`_own` for what stands in something that weighs so much up to here; the weight returned is
     that of both.
     """
-    if depth > MAX_DEPTH or weight > _SURELY_TOO_LARGE_WEIGHT:
+    if depth > MAX_DEPTH or weight > _LARGEST_SURELY_FITTING_WEIGHT:
         _stop(depth)
     own = value.copy()
     is_object = type(own) is dict
@@ -336,7 +353,23 @@ def _copy(value: Any, depth: int, weight: int) -> tuple[Any, int]:
 def _stop(depth: int) -> NoReturn:
     if depth > MAX_DEPTH:
         raise _Refused(f"nested more than {MAX_DEPTH} deep, or contains itself")
-    raise MessageTooLarge(f"message: more than {MAX_MESSAGE_BYTES} bytes as JSON")
+    raise _Heavy
+
+
+def _weigh(value: Any, depth: int, known: dict[int, int]) -> int:
+    """The weight of what may hold one list a thousand times, and would take for ever to copy: looks
+    at each list and object once.
+    """
+    if depth > MAX_DEPTH:
+        return 0
+    if id(value) not in known:
+        items = value.values() if type(value) is dict else value
+        known[id(value)] = _VALUE_WEIGHT * len(value) + sum(
+            len(item) if type(item) is str else _weigh(item, depth + 1, known)
+            for item in items
+            if type(item) in {str, list, dict}
+        )
+    return known[id(value)]
 
 
 def _own_value(value: Any, what: str) -> Any:
