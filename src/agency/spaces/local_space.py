@@ -270,8 +270,8 @@ class LocalSpace(Space):
                 return ENDED
             link.send(frame(kind, tenant.agent_id.encode(), tenant.place, payload))
             return tenant.outcome.get(timeout=timeout)
-        except NotAccepted as error:
-            return str(error)
+        except NotAccepted:
+            return ENDED
         except queue.Empty:
             self._give_up(tenant)
             return f"{tenant.agent_id!a} was not ready within {timeout} seconds"
