@@ -158,3 +158,59 @@ class Talker(Agent):
 
 def say(agent_id: str, content: str) -> dict[str, Any]:
     return {"to": agent_id, "action": {"name": "say", "args": {"content": content}}}
+
+
+class AtDoor(Agent):
+    """Waits at doors, pipes that a test opens, wherever it is told to."""
+
+    def __init__(self, id: str, *, enter: Path | None = None, leave: Path | None = None) -> None:
+        super().__init__(id)
+        self._leave = leave
+        if enter is not None:
+            wait_at(enter)
+
+    def before_remove(self) -> None:
+        if self._leave is not None:
+            wait_at(self._leave)
+
+    @action
+    def meet(self, door: str) -> str:
+        wait_at(Path(door))
+        return "met"
+
+    @action
+    def ping(self) -> str:
+        return "pong"
+
+
+class Tracing(AtDoor):
+    """Leaves a trace when it is added."""
+
+    def __init__(self, id: str, trace: Path, **doors: Path | None) -> None:
+        super().__init__(id, **doors)
+        self._trace = trace
+
+    def after_add(self) -> None:
+        with self._trace.open("a", encoding="utf-8") as trace:
+            trace.write("added\n")
+
+
+class FailsAtDoor(AtDoor):
+    def __init__(self, id: str, **doors: Path | None) -> None:
+        super().__init__(id, **doors)
+        raise ValueError("cannot be built")
+
+
+def wait_at(door: Path) -> None:
+    """Until the test has opened and closed it."""
+    door.read_bytes()
+
+
+class Surrounded(Agent):
+    @action
+    def setting(self, name: str) -> str | None:
+        return os.environ.get(name)
+
+    @action
+    def folder(self) -> str:
+        return str(Path.cwd())

@@ -263,8 +263,9 @@ class _Hub:
         if kind == Frame.ADDED and member is not None:
             member.is_there = True
         elif kind in {Frame.FAILED, Frame.REMOVED} and member is not None:
+            arrived = int(to)
             del worker.members[place]
-            self._let_go(member, int(to))
+            self._let_go(member, arrived)
         elif kind != Frame.DEAD_LETTER or to not in _REASONS:
             raise ValueError(f"a frame of kind {kind} about an agent that it does not have")
         self._send(self._application, data)

@@ -233,7 +233,8 @@ def _nurse(
             try:
                 worker_end, shared, value = _bear(to_hub, request["worker"])
             except OSError as error:
-                _reply(control, {"error": f"no worker process can be started: {error}"})
+                is_over = isinstance(error, ConnectionError)  # the hub is gone
+                _reply(control, {"error": ENDED if is_over else f"no process to be had: {error}"})
                 continue
             if value == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

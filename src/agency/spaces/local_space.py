@@ -275,8 +275,8 @@ class LocalSpace(Space):
                 with lifetime.interruptible():  # its constructor may take long
                     return tenant.outcome.get(timeout=timeout)
             return tenant.outcome.get(timeout=timeout)
-        except NotAccepted as error:
-            return str(error)
+        except NotAccepted:
+            return ENDED
         except queue.Empty:
             self._give_up(tenant)
             return f"{tenant.agent_id!a} was not ready within {timeout} seconds"

@@ -1,0 +1,57 @@
+"""An agent that writes where nobody should: what a stray pointer in its process would do."""
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from agency import Agent, action
+from agency.spaces.local_frames import take_frame
+from agency.spaces.local_memory import SETTLED
+
+
+class Garbler(Agent):
+    """Writes on the way to the hub as a process would of which the memory was overwritten, and goes on."""
+
+    @action
+    def write(self, data: str) -> None:
+        """Write these bytes, in hexadecimal."""
+        self._link._write(bytes.fromhex(data))
+        threading.Event().wait()
+
+    @action
+    def overwrite_ring(self) -> None:
+        """Fill the memory that the hub reads, and tell it to."""
+        outbox = self._link._outbox
+        outbox._ring[:] = b"\xff" * len(outbox._ring)
+        self._link._write(take_frame(outbox.written + 100))
+        threading.Event().wait()
+
+    @action
+    def overwrite_ring_and_die(self) -> None:
+        """The same, and leave it to the hub to find out that there was something more to read."""
+        outbox = self._link._outbox
+        outbox._ring[:] = b"\xff" * len(outbox._ring)
+        outbox._words[0] = 1 << 60
+        os._exit(1)
+
+    @action
+    def overwrite_progress(self) -> None:
+        """Claim to be done with messages that nobody has sent, and have one sent."""
+        self._home._words[SETTLED] = 1 << 60
+        self.send({"to": self.id, "action": {"name": "ping"}})
+        threading.Event().wait()
+
+    @action
+    def ping(self) -> str:
+        return "pong"
+
+    @property
+    def _home(self) -> Any:
+        return self._agency.home._place  # type: ignore[union-attr]
+
+    @property
+    def _link(self) -> Any:
+        return self._home.link
