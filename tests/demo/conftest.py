@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.broker import BrokerAddress
 from tests.demo.terminal_program import DEMO, TerminalProgram
 
 sys.path.insert(0, str(DEMO))
@@ -37,6 +39,18 @@ class Programs(ExitStack):
 def programs() -> Iterator[Programs]:
     with Programs() as running:
         yield running
+
+
+@pytest.fixture
+def amqp(broker: BrokerAddress, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A virtual host of one's own, as the AMQP_URL of the programs that the test starts."""
+    if broker.ctl is None:
+        pytest.skip("AMQP_URL or AMQP_HOST names a broker that is not ours to control")
+    vhost = f"demo-{uuid.uuid4().hex}"
+    broker.rabbitmqctl("add_vhost", vhost)
+    broker.rabbitmqctl("set_permissions", "--vhost", vhost, broker.username, ".*", ".*", ".*")
+    monkeypatch.setenv("AMQP_URL", broker.url(vhost))
+    return broker.url(vhost)
 
 
 @pytest.fixture(scope="module")

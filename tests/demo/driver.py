@@ -12,10 +12,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 import agency
+from agency.guest import Guest
 from agency.slash import parse_command
 from agents.host import Host
+
+
+def next_answer(person: Guest) -> dict[str, Any]:
+    """Wait for it, a while at a time: Ctrl-C just before a wait begins is acted upon only after it."""
+    while True:
+        try:
+            answer: dict[str, Any] = person.receive(timeout=0.5)["action"]
+        except TimeoutError:
+            continue
+        return answer
+
 
 if __name__ == "__main__":
     space: agency.Space = getattr(agency, sys.argv[1])()
@@ -26,6 +39,6 @@ if __name__ == "__main__":
         person.send(parse_command(command))
     print("sent", flush=True)
     for _ in sys.argv[2:]:
-        answer = person.receive(timeout=None)["action"]
+        answer = next_answer(person)
         print(answer["name"], json.dumps(answer["args"]), flush=True)
     print("done", flush=True)

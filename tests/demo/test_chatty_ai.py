@@ -29,7 +29,7 @@ from tests.broker import free_port
 from tests.demo import torch_on_cpu
 from tests.demo.openai_server import PATIENCE, Calls, OpenAIServer, Words
 
-pytestmark = pytest.mark.timeout(120)  # importing PyTorch takes a while on a busy machine
+pytestmark = pytest.mark.timeout(180)  # importing PyTorch takes a while on a busy machine
 
 GREEDY = {"do_sample": False}
 
@@ -311,6 +311,41 @@ def test_while_the_model_is_loaded_the_space_goes_on_and_messages_are_answered_l
     assert slow_model.attempts == 1
 
 
+TWO_AT_ONCE = """
+import sys
+from agency import NativeSpace
+from agents.chatty_ai import ChattyAI
+
+told = dict.fromkeys(["Chatty", "Another"])
+with NativeSpace() as space:
+    user = space.join("User")
+    for agent_id, model in zip(told, sys.argv[1:], strict=True):
+        space.add(ChattyAI(agent_id, model=model, options={"do_sample": False}))
+    for agent_id in told:
+        user.proxy(agent_id).say.send(content="Hello")
+    while None in told.values():
+        message = user.receive(timeout=None)
+        content = message["action"]["args"]["content"]
+        if not content.startswith("I am still loading"):
+            told[message["from"]] = content
+print(told)
+"""
+
+
+def test_two_models_may_be_loaded_at_the_same_moment(chat_model: str, base_model: str) -> None:
+    """In a new process, because it is the first import of transformers that two would begin at once."""
+    answer = "Hello, how are you today?"
+    told = subprocess.run(
+        [sys.executable, "-c", TWO_AT_ONCE, base_model, chat_model],
+        env={**os.environ, "PYTHONPATH": str(Path(language_model.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=3 * PATIENCE,
+    )
+    assert told.stdout == f"{ {'Chatty': answer, 'Another': answer} }\n"
+
+
 def test_a_model_that_cannot_be_loaded_is_said_to_be_and_tried_again(
     slow_model: type[SlowModel],
 ) -> None:
@@ -338,36 +373,41 @@ def test_it_can_leave_while_the_model_is_loaded_and_somebody_waits(
     assert not caplog.records
 
 
-def test_it_breaks_off_when_it_has_to_leave(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("asked", ["when it was loaded", "while it was loaded"])
+def test_it_has_broken_off_when_it_has_left(
+    asked: str,
+    slow_model: type[SlowModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     speaking, finished = threading.Event(), threading.Event()
 
-    class Talkative(SlowModel):
-        def __init__(self, name: str) -> None:
-            """Nothing to load."""
+    def talk(
+        _model: SlowModel,
+        _content: str,
+        *,
+        say: Callable[[str], None],
+        stopped: Callable[[], bool],
+        **_options: Any,
+    ) -> None:
+        while not stopped():
+            say("And ")
+            speaking.set()
+        finished.set()
 
-        def answer(  # type: ignore[override]
-            self,
-            content: str,
-            *,
-            say: Callable[[str], None],
-            stopped: Callable[[], bool],
-            **options: Any,
-        ) -> None:
-            while not stopped():
-                say("And ")
-                speaking.set()
-            finished.set()
-
-    monkeypatch.setattr(chatty_ai, "LanguageModel", Talkative)
+    monkeypatch.setattr(slow_model, "answer", talk)
     with NativeSpace() as space:
-        space.add(ChattyAI("Chatty", model="talkative"))
+        if asked == "when it was loaded":
+            slow_model.may_load.set()
+        space.add(ChattyAI("Chatty", model="slow"))
         user = space.join("User")
         user.send(say("Go on"))
+        if asked == "while it was loaded":
+            user.receive(PATIENCE)
+            slow_model.may_load.set()
         assert speaking.wait(PATIENCE)
         space.remove("Chatty")
-        assert finished.wait(PATIENCE)
+        assert finished.is_set()
     assert not caplog.records
 
 

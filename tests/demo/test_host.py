@@ -160,17 +160,18 @@ def test_binary_output_is_text_all_the_same(host: Host) -> None:
     assert host.shell_command(r"printf '\377ok'") == "�ok"
 
 
-def test_a_command_ends_when_its_host_leaves_the_space(fifo: Path) -> None:
+def test_a_command_ends_when_its_host_leaves_the_space(
+    fifo: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     space = NativeSpace(grace=PATIENCE)
     space.add(PermittedHost("Host", command_timeout=600))
     person = space.join("User")
     command = f"echo $$ >{fifo}; sleep 600"
     person.send({"to": "Host", "action": {"name": "shell_command", "args": {"command": command}}})
     process_id = number_from(fifo)
-    began = time.monotonic()
     space.destroy()
-    assert time.monotonic() - began < PATIENCE / 2, "the space did not wait for the command"
     assert_ends(process_id)
+    assert not caplog.records, "the space had to give up waiting for the command"
 
 
 def test_a_command_that_nobody_wants_any_more_is_ended_at_once() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import re
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -626,6 +627,21 @@ def test_key_and_endpoint_come_from_the_environment(
     user.send(say("Hi"))
     assert told(user) == "Hello."
     assert server.asked().headers["authorization"] == "Bearer from-the-environment"
+
+
+def test_an_endpoint_that_is_set_to_nothing_is_openai(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(PATIENCE)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("OPENAI_BASE_URL", "")
+        _, user = start(base_url=None)
+        user.send(say("Hi"))
+        connection, _ = proxy.accept()
+        with connection:
+            assert connection.recv(100).startswith(b"CONNECT api.openai.com:443 ")
+        assert told(user).startswith("I have no connection to OpenAI")
 
 
 def test_an_endpoint_of_ones_own_needs_no_key(server: OpenAIServer, start: Start) -> None:

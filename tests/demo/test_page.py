@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,13 @@ def test_the_page_shows_and_asks_nobody_else_for_anything(tab: Tab) -> None:
     expect(tab.page).to_have_title("Agency")
     expect(tab.chat).to_be_visible()
     assert tab.foreign == []
+
+
+def test_an_empty_page_says_what_it_is_and_what_to_begin_with(tab: Tab) -> None:
+    expect(tab.chat).to_contain_text("Everyone in the list is here with you")
+    tab.chat.get_by_role("button", name="Ask everyone: who is here?").click()
+    expect(tab.box).to_have_value("Who is here?")
+    expect(tab.box).to_be_focused()
 
 
 def test_everybody_answers_a_broadcast_of_help(tab: Tab) -> None:
@@ -104,6 +112,7 @@ def test_tabs_share_one_conversation(browser: Browser, address: str) -> None:
 
 
 HOSTILE = [
+    "\x1b[2J\x1b]52;c;aGk=\x07\x9b\u202egnp.exe",
     "<img src=x onerror=\"window.harmed='image'\">",
     "<script>window.harmed='script'</script>",
     "<svg onload=\"window.harmed='svg'\"><script>window.harmed='svg'</script></svg>",
@@ -199,6 +208,13 @@ def test_only_the_page_itself_is_answered(
     assert answer(address, "/", headers).status == status
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one loopback address")
+def test_the_page_listens_at_one_address_of_this_machine_only(address: str) -> None:
+    port = int(address.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=PATIENCE)
+
+
 def test_another_site_cannot_send_anything(address: str) -> None:
     headers = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
     refused = answer(address, "/gradio_api/queue/join", headers, json.dumps({"data": ["x"]}))
@@ -221,8 +237,11 @@ def test_a_request_is_approved_in_the_terminal_and_answered_in_the_page(
 ) -> None:
     tab.type('/Host.list_files directory_path:"/"')
     demo.expect("Allow this? [y/N] ")
+    waiting = tab.answers("No answer from Host yet")
+    expect(waiting).to_contain_text("at the terminal where it runs")
     demo.type("y\n")
     expect(tab.answers("Host").last).to_contain_text("etc/")
+    expect(waiting).to_have_count(0)
     tab.type('/Host.shell_command command:"id"')
     demo.expect("Allow this? [y/N] ")
     demo.type("n\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,13 @@ PROMPT = "Allow this? [y/N] "
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["NativeSpace", "LocalSpace"])
+@pytest.fixture(
+    params=["NativeSpace", "LocalSpace", pytest.param("AMQPSpace", marks=pytest.mark.broker)]
+)
 def space(request: pytest.FixtureRequest) -> str:
     name: str = request.param
+    if name == "AMQPSpace":
+        request.getfixturevalue("amqp")
     return name
 
 
@@ -127,12 +130,10 @@ def test_ctrl_c_ends_a_long_command_and_the_program_at_once(
     program.expect(PROMPT)
     program.type("y\n")
     process_id = int(fifo.read_text())
-    began = time.monotonic()
     program.press_ctrl_c()
     assert program.wait() == 130
-    assert time.monotonic() - began < 8, "the space's grace of 10 seconds was not used up"
     assert_ends(process_id)
-    assert "Traceback" not in program.output
+    assert program.output.endswith("^C"), "nobody was removed while still at work"
 
 
 def test_ctrl_c_ends_the_demo_quietly(programs: Programs, space: str) -> None:
@@ -154,8 +155,8 @@ def test_a_port_that_is_taken_is_said_kindly(programs: Programs) -> None:
 
 
 def start_demo(programs: Programs, space: str) -> TerminalProgram:
-    name = {"NativeSpace": "demo_native.py", "LocalSpace": "demo_local.py"}[space]
-    program = programs.start(str(DEMO / name), WEB_APP_PORT="0")
+    names = {"NativeSpace": "native", "LocalSpace": "local", "AMQPSpace": "amqp_1"}
+    program = programs.start(str(DEMO / f"demo_{names[space]}.py"), WEB_APP_PORT="0")
     program.expect("The page is at http://localhost:")
     program.expect("\n")
     return program

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -62,15 +62,16 @@ def make_chat_model(folder: Path) -> Path:
 
 
 def make_base_model(folder: Path) -> Path:
-    """A GPT-2 without a chat template; it goes on with the play as it knows it."""
+    """A GPT-Neo, as the documentation's, without a chat template; it goes on with the play it knows."""
     tokenizer = _tokenizer(["<|end|>"])
-    model = GPT2LMHeadModel(
-        GPT2Config(
+    model = GPTNeoForCausalLM(
+        GPTNeoConfig(
             vocab_size=len(tokenizer),
-            n_embd=48,
-            n_layer=2,
-            n_head=4,
-            n_positions=CONTEXT,
+            hidden_size=48,
+            num_layers=2,
+            num_heads=4,
+            attention_types=[[["global", "local"], 1]],
+            max_position_embeddings=CONTEXT,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
         )

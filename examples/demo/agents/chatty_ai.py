@@ -15,7 +15,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from agency import Agent, action
 from agents.conversations import Conversations
@@ -23,6 +23,8 @@ from agents.language_model import LanguageModel, ModelUnavailable, Said, check_l
 from agents.speech import Speech, tell
 
 __all__ = ["ChattyAI"]
+
+_LAST_WORDS: Final = 5.0  # seconds that the model has to break off, when the agent leaves
 
 
 class ChattyAI(Agent):
@@ -58,11 +60,17 @@ class ChattyAI(Agent):
         self._conversations: Conversations[Said] = Conversations(remembered)
         self._thinking = asyncio.Lock()  # held from the beginning of an answer to its end
         self._later: set[asyncio.Task[None]] = set()
+        self._threads: set[threading.Thread] = set()  # on which the model thinks
         self._loading: Future[LanguageModel] | None = None
 
     def after_add(self) -> None:
         """Begin to load the model. The space goes on."""
         self._load()
+
+    def before_remove(self) -> None:
+        """Wait for the model to break off: PyTorch must not compute any more when a program ends."""
+        for thread in tuple(self._threads):
+            thread.join(_LAST_WORDS)
 
     @action
     async def say(self, content: str) -> None:
@@ -116,7 +124,7 @@ class ChattyAI(Agent):
                 stopped=leaving.is_set,
             )
 
-        await _on_thread(think, name=f"{self.id} thinks")
+        await _on_thread(think, f"{self.id} thinks", self._threads)
         if speech.text.strip():
             exchanges.append(Said(content, speech.text.strip()))
         else:
@@ -145,8 +153,13 @@ class ChattyAI(Agent):
         return future
 
 
-async def _on_thread(function: Callable[[], None], name: str) -> None:
-    """Call the function on a thread, as part of the turn in progress, and wait for it."""
+async def _on_thread(
+    function: Callable[[], None], name: str, threads: set[threading.Thread]
+) -> None:
+    """Call the function on a thread, as part of the turn in progress, and wait for it.
+
+    The thread is among `threads` for as long as it runs.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     context = contextvars.copy_context()
@@ -165,9 +178,12 @@ async def _on_thread(function: Callable[[], None], name: str) -> None:
             context.run(function)
         except BaseException as raised:  # noqa: BLE001  # for the one who waits
             error = raised
+        threads.discard(thread)
         _soon(loop, lambda: settle(error))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    threads.add(thread)
+    thread.start()
     await done
 
 

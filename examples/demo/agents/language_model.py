@@ -9,6 +9,7 @@ the first model is loaded and not before.
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,10 @@ __all__ = ["LanguageModel", "ModelUnavailable", "Said", "check_libraries"]
 
 _LEAST: Final = 8  # tokens that must be left for an answer
 _LONGEST_TIME: Final = 120.0  # seconds; a slow machine breaks off there
+
+_loading: Final = threading.Lock()
+"""Held while a model is loaded: transformers imports its parts when they are first asked for, and
+fails if two threads do so at once."""
 
 
 class ModelUnavailable(Exception):
@@ -47,6 +52,7 @@ def check_libraries() -> None:
 
 class LanguageModel:
     """A model, loaded. Constructing it may take minutes: it imports, reads, and perhaps downloads.
+    Several may be constructed at the same time, on threads of one process; it is done one by one.
 
     Args:
         name: a folder with a saved model, or the name of a model on the Hugging Face Hub.
@@ -57,11 +63,15 @@ class LanguageModel:
 
     def __init__(self, name: str) -> None:
         try:
-            import transformers
+            with _loading:
+                import transformers
 
-            transformers.utils.logging.disable_progress_bar()
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-            self._model = transformers.AutoModelForCausalLM.from_pretrained(name)
+                # For `answer`, so that it imports nothing while another model is loaded.
+                self._streamer = transformers.TextStreamer
+                self._criteria = transformers.StoppingCriteriaList
+                transformers.utils.logging.disable_progress_bar()
+                self._tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+                self._model = transformers.AutoModelForCausalLM.from_pretrained(name)
         except Exception as error:  # every library below has errors of its own
             raise ModelUnavailable(_why_not_loaded(name, error)) from error
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
@@ -100,14 +110,11 @@ class LanguageModel:
                 failed.
         """
         import torch
-        import transformers
 
         inputs = self._inputs(content, list(before), speakers, max_new_tokens)
         length = inputs["input_ids"].shape[-1]
         words = _Words(say, one_line=not self.is_for_chats)
-        streamer = transformers.TextStreamer(
-            self._tokenizer, skip_prompt=True, skip_special_tokens=True
-        )
+        streamer = self._streamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         streamer.on_finalized_text = words.add
 
         def ended(token_ids: Any, *_scores: Any, **_others: Any) -> Any:
@@ -120,7 +127,7 @@ class LanguageModel:
                 max_new_tokens=min(max_new_tokens, (self._context or 2**31) - length),
                 max_time=_LONGEST_TIME,
                 streamer=streamer,
-                stopping_criteria=transformers.StoppingCriteriaList([ended]),
+                stopping_criteria=self._criteria([ended]),
             )
         except Exception as error:  # as above
             raise ModelUnavailable(f"My model failed. ({_first_line(error)})") from error

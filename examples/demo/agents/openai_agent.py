@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 Exchange = list[dict[str, Any]]
 """What was said in one turn, as the endpoint's messages; begins with the partner's words."""
 
+_OPENAI: Final = "https://api.openai.com/v1"
 _LONGEST_RESULT: Final = 20_000  # characters of an action's result that the model is shown
 _WORDS_FOLLOW: Final = 0.5  # seconds in which words may follow a `say` that returned nothing
 _GLANCE: Final = 0.25  # seconds between two looks whether the agent has to leave
@@ -257,8 +258,10 @@ class OpenAIAgent(Agent):
         if self._client is None:
             import openai
 
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key or "none", base_url=self._base_url, **self._endpoint_options
+            self._client = openai.AsyncOpenAI(  # which takes settings that are empty seriously
+                api_key=self._key or "none",
+                base_url=self._base_url or _OPENAI,
+                **self._endpoint_options,
             )
         return self._client
 

@@ -33,6 +33,11 @@ class Approvals:
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[Question, Future[bool]]] = {}  # guarded by _lock
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a question waits."""
+        return bool(self._waiting)
+
     @contextmanager
     def question(self, question: Question) -> Iterator[Future[bool]]:
         """Within: the question waits for the person. The future is their answer."""

@@ -24,8 +24,9 @@ from apps.user import GradioUser
 try:
     import gradio
     from fastapi import FastAPI
+    from gradio.components.chatbot import ExampleMessage
 
-    from apps.server import PageServer
+    from apps.server import ADDRESS, PageServer
 except ImportError as error:
     raise MissingExtra("the demo's page needs Gradio: pip install 'agency-space[demo]'") from error
 
@@ -39,12 +40,21 @@ ADDRESS_VARIABLE: Final = "WEB_APP_ADDRESS"
 _HEADING: Final = "<h1>Agency</h1><p>People, models and programs in one space</p>"
 
 _WELCOME: Final = """\
-### Nothing has been said yet
+### You are in a space
 
-Say something to everyone, or pick an action at the side. As you type it, it looks like this:
+Everyone in the list is here with you: programs, language models, people, as equal members. Each has \
+actions, and may use those of the others, wherever they run.
+
+What you type is said to everyone. A press on an action in the list begins a command for one of them:
 
 `/agent_id.action_name arg1:"value 1" arg2:2`
 """
+
+_EXAMPLES: Final[list[ExampleMessage]] = [
+    {"text": "Who is here?", "display_text": "Ask everyone: who is here?"},
+    {"text": "/*.help", "display_text": "Have everyone say what they can do"},
+]
+"""What makes sense in any space. A press puts it into the box, as it does with the actions."""
 
 _COMPOSE: Final = """
 element.addEventListener("click", event => {
@@ -61,6 +71,8 @@ element.addEventListener("click", event => {
 });
 """
 """A press of a button at the side puts its command into the box, ready for its first value."""
+
+_FOCUS: Final = "() => document.querySelector('#box textarea').focus()"
 
 _ANSWER: Final = """
 element.addEventListener("click", event => {
@@ -107,7 +119,7 @@ class Page:
         try:
             PageServer(self._application()).serve(
                 port,
-                address=os.environ.get(ADDRESS_VARIABLE, "127.0.0.1"),
+                address=os.environ.get(ADDRESS_VARIABLE) or ADDRESS,
                 when_ready=_announce,
                 when_ending=self._screen.end,
             )
@@ -144,6 +156,7 @@ class Page:
                         buttons=[],
                         latex_delimiters=[],
                         placeholder=_WELCOME,
+                        examples=_EXAMPLES,
                         group_consecutive_messages=False,
                         feedback_options=None,
                         allow_tags=False,
@@ -162,6 +175,9 @@ class Page:
                 present = gradio.HTML(
                     elem_id="present", js_on_load=_COMPOSE, apply_default_css=False
                 )
+            chat.example_select(
+                _example, None, box, show_progress="hidden", api_visibility="private"
+            ).then(None, None, None, js=_FOCUS, api_visibility="private")
             # The browser empties the box by itself, so that nobody's next words are in the way.
             entered = gradio.Textbox(visible="hidden")
             box.submit(
@@ -217,8 +233,12 @@ class Page:
             before = parts
 
 
+def _example(event: gradio.SelectData) -> str:
+    return str(event.value["text"])
+
+
 def _port_from_environment() -> int:
-    text = os.environ.get(PORT_VARIABLE, str(PORT))
+    text = os.environ.get(PORT_VARIABLE) or str(PORT)
     if not text.isdecimal() or int(text) > 65535:
         raise SystemExit(f"{PORT_VARIABLE} is a port number, not {text!r}")
     return int(text)

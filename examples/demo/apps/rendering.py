@@ -17,7 +17,7 @@ from agency.schema import BROADCAST
 from agency.slash import format_command
 from apps.screen import Shown
 
-__all__ = ["Question", "asked", "decided", "present", "received", "typed", "wrong"]
+__all__ = ["Question", "asked", "decided", "present", "received", "typed", "unanswered", "wrong"]
 
 _LONG: Final = 40  # lines; longer texts are folded
 _WIDE: Final = 100  # characters; longer JSON is folded
@@ -56,6 +56,18 @@ def wrong(error: Exception, text: str) -> Shown:
             "arg2:2</code></div>"
         )
     return _from_others("Not sent", "", shown, kind="error")
+
+
+def unanswered(message: Mapping[str, Any], *, is_here: bool) -> Shown:
+    """That a message of the person's has had no answer so far, and what that may mean."""
+    reason = (
+        "It is at work, or waits for somebody's approval: here, or at the terminal where it runs."
+        if is_here
+        else "Nobody in this space has that id, as far as I know."
+    )
+    note = f"to {format_command(message)}"
+    heading = _heading(f"No answer from {message['to']} yet", note)
+    return Shown(role="assistant", content=f'<div class="waiting">{heading}{reason}</div>')
 
 
 def received(
@@ -189,8 +201,8 @@ def _value(value: Any) -> str:
 
 def _text(text: str) -> str:
     lines = text.count("\n") + 1
-    if lines > _LONG:
-        return _folded(f"{lines} lines", text)
+    if lines > _LONG or len(text) > _LONG * _WIDE:
+        return _folded(f"{lines} lines" if lines > 1 else f"{len(text)} characters", text)
     return f'<pre class="value">{_inert(_short(text))}</pre>'
 
 

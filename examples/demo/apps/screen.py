@@ -75,6 +75,13 @@ class Screen:
             self._is_stale = True
             self._wake()
 
+    def remove(self, key: Hashable) -> None:
+        """Take the message with this key away, if it is there."""
+        with self._lock:
+            if self._messages.pop((key,), None) is not None:
+                self._is_stale = True
+                self._wake()
+
     def show_present(self, present: str) -> None:
         """Show who is there."""
         with self._lock:

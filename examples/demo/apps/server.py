@@ -20,11 +20,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "PageServer"]
+__all__ = ["ADDRESS", "Guard", "PageServer"]
 
 ADDRESS: Final = "127.0.0.1"
 HOST_NAMES: Final = frozenset({"localhost", ADDRESS})
 
+_GLANCE: Final = 0.5  # seconds between two looks whether the program is to end
 _PATIENCE: Final = 1  # seconds for requests in progress when the server ends
 
 _POLICY: Final = (
@@ -93,7 +94,9 @@ class PageServer:
             thread.start()
             try:
                 when_ready(f"http://localhost:{listening.getsockname()[1]}")
-                ended.wait()
+                # A signal that comes just before a wait begins is acted upon only after it.
+                while not ended.wait(_GLANCE):
+                    pass
             finally:
                 when_ending()
                 server.should_exit = True

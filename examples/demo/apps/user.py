@@ -4,6 +4,7 @@ What the person types is sent as this agent's messages, and every message that r
 but for the answers to its own questions who is there: these keep the list beside the chat fresh. It
 asks when the page is opened, when somebody unknown speaks, and every few seconds while a page is
 open; less often if somebody is too busy to answer, so that a mailbox does not fill with questions.
+An answer that does not come for a while is missed in the page, until it comes.
 
 Other agents may ask the person for approval, with `approve`. Above: `apps.gradio_app`. Below:
 `apps.screen`, `apps.rendering`, `apps.approvals`; `agents.discovery` finds out who is there.
@@ -16,7 +17,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
 from agency import ACCESS_REQUESTED, AgencyError, Agent, action
@@ -24,7 +25,7 @@ from agency.schema import BROADCAST, freeze
 from agency.slash import parse_command
 from agents.discovery import Discovery
 from apps.approvals import Approvals
-from apps.rendering import Question, decided, present, received, typed, wrong
+from apps.rendering import Question, decided, present, received, typed, unanswered, wrong
 from apps.screen import Screen
 
 __all__ = ["GradioUser"]
@@ -34,6 +35,7 @@ _MAX_GROWING: Final = 100  # answers in several parts that are remembered at onc
 _MAX_PARTS: Final = 500  # of one answer that are shown, the latest
 _ANSWER_TIME: Final = 600.0  # seconds; no question waits for longer, whatever the asker says
 
+_WONDER: Final = 2.0  # seconds without an answer, after which the person may wonder
 _GLANCE: Final = 0.2  # seconds between two looks whether the program ends
 _BEAT: Final = 5.0  # seconds between two questions who is there
 _CALM: Final = 1.0  # seconds that are always between them
@@ -49,6 +51,7 @@ class GradioUser(Agent):
         self._approvals = Approvals(screen)
         self._numbers = itertools.count(1)
         self._sent: dict[str, dict[str, Any]] = {}  # by id; guarded by _lock
+        self._unanswered: set[str] = set()  # ids of those
         self._lock = threading.Lock()
         self._growing: dict[Hashable, deque[Any]] = {}
         self._discovery = Discovery(self)
@@ -129,14 +132,22 @@ class GradioUser(Agent):
             return
         if sender not in self._discovery.actions:
             self._look.set()
-        with self._lock:
-            cause = self._sent.get(answered) if isinstance(answered, str) else None
+        cause = self._cause(sender, answered)
+        if cause is not None:
+            self._unanswered.discard(cause["id"])
+            self._screen.remove(_wondering(cause))
         if name == "response" and cause is not None:
             self._grow(message, cause)
             return
         stream = message.get("meta", {}).get("stream")
         key = (sender, stream.get("id")) if isinstance(stream, dict) else None
         self._screen.add(lambda: received(message, cause), key)
+
+    def _cause(self, sender: str, answered: Any) -> dict[str, Any] | None:
+        """The person's message that this sender answers, if it does."""
+        with self._lock:
+            cause = self._sent.get(answered) if isinstance(answered, str) else None
+        return cause if cause is not None and cause["to"] in {sender, BROADCAST} else None
 
     def _grow(self, message: dict[str, Any], cause: dict[str, Any]) -> None:
         """Show an answer; of a generator action there are several, which become one message."""
@@ -171,11 +182,7 @@ class GradioUser(Agent):
 
     def look(self) -> None:
         """Find out now who is there: a page was opened. May be called from any thread."""
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._look.set)
-            except RuntimeError:
-                pass  # left its space meanwhile
+        self._soon(lambda _loop: self._look.set())
 
     def _send_command(self, message: dict[str, Any]) -> None:
         message["id"] = f"{self.id} {next(self._numbers)}"
@@ -185,7 +192,28 @@ class GradioUser(Agent):
             self._sent[message["id"]] = message
             if len(self._sent) > _MAX_SENT:
                 del self._sent[next(iter(self._sent))]
-        self.send(message)
+        if message["to"] in {BROADCAST, self.id}:
+            self.send(message)
+        else:
+            self._unanswered.add(message["id"])
+            self.send(message)
+            self._wonder_later(message)
+
+    def _wonder_later(self, message: dict[str, Any]) -> None:
+        self._soon(lambda loop: loop.call_later(_WONDER, self._wonder, message))
+
+    def _wonder(self, message: dict[str, Any]) -> None:
+        """Say that there is no answer yet, if one is to be expected and no question tells why."""
+        if message["id"] not in self._unanswered:
+            return
+        if self._approvals.is_asking:
+            self._wonder_later(message)
+            return
+        self._unanswered.discard(message["id"])
+        known = self._discovery.actions
+        is_here = message["to"] in known
+        if not is_here or _returns(known[message["to"]], message["action"]["name"]):
+            self._screen.add(unanswered(message, is_here=is_here), _wondering(message))
 
     # Inside
 
@@ -208,6 +236,13 @@ class GradioUser(Agent):
         self._screen.add(decided(question, approved=None))
         return False
 
+    def _soon(self, function: Callable[[asyncio.AbstractEventLoop], object]) -> None:
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(function, self._loop)
+            except RuntimeError:
+                pass  # left its space meanwhile
+
     async def _watch(self) -> None:
         """Keep the list beside the chat fresh."""
         loop = asyncio.get_running_loop()
@@ -227,6 +262,21 @@ class GradioUser(Agent):
                 if not self._screen.is_watched:
                     await self._look.wait()
             self._look.clear()
+
+
+def _wondering(message: dict[str, Any]) -> Hashable:
+    return "no answer yet", message["id"]
+
+
+def _returns(actions: dict[str, Any], name: str) -> bool:
+    """Whether an action is known to return a value always, so that there will be an answer."""
+    about = actions.get(name)
+    returned = about.get("returns") if isinstance(about, dict) else None
+    choices = returned.get("anyOf") if isinstance(returned, dict) else None
+    return all(
+        isinstance(one, dict) and one.get("type", "null") != "null"
+        for one in (choices if isinstance(choices, list) else [returned])
+    )
 
 
 def _question(asking: dict[str, Any]) -> Question | None:
