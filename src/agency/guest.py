@@ -17,6 +17,7 @@ from typing import Any
 
 from agency.actions import action
 from agency.agent import DEFAULT_TIMEOUT, Agent
+from agency.threads import take_from
 from agency.timeouts import check_timeout
 
 __all__ = ["Guest"]
@@ -60,7 +61,7 @@ class Guest(Agent):
             TimeoutError: nothing arrived within `timeout` seconds; None waits for ever.
         """
         try:
-            return self._told.get(timeout=check_timeout(timeout))
+            return take_from(self._told, check_timeout(timeout))
         except queue.Empty:
             raise TimeoutError(
                 f'nobody told "{self.id}" anything within {timeout} seconds'

@@ -15,16 +15,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from agency import lifetime
 
-__all__ = ["Crew", "Latch"]
+__all__ = ["Crew", "Latch", "take_from"]
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+
 KEEP_IDLE: Final = 5.0
 """Seconds that a thread without work waits for more before it ends."""
+
+GLANCE: Final = 0.5
+"""Seconds after which a wait of the main thread that may be long is begun anew. A signal that comes in
+the moment before a lock is waited for is acted upon only when that wait ends."""
 
 
 class _Worker:
@@ -185,7 +191,7 @@ class Latch:
         """Wait until it is open. Returns False if that took longer than `timeout` seconds."""
         if not self.is_open():
             try:
-                self._token.get(timeout=timeout)
+                take_from(self._token, timeout)
             except queue.Empty:
                 return False
             finally:
@@ -195,3 +201,15 @@ class Latch:
 
     def is_open(self) -> bool:
         return self._is_open
+
+
+def take_from(source: queue.SimpleQueue[Item], timeout: float | None) -> Item:
+    """As `source.get(timeout=timeout)`, for the main thread: it does not overlook a signal."""
+    limit = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = GLANCE if limit is None else min(GLANCE, limit - time.monotonic())
+        try:
+            return source.get(timeout=max(0.0, left))
+        except queue.Empty:
+            if limit is not None and time.monotonic() >= limit:
+                raise

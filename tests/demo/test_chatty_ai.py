@@ -393,6 +393,8 @@ def test_it_has_broken_off_when_it_has_left(
         while not stopped():
             say("And ")
             speaking.set()
+        speaking.clear()
+        speaking.wait(0.3)  # the word that is being computed; nobody ends this
         finished.set()
 
     monkeypatch.setattr(slow_model, "answer", talk)

@@ -24,7 +24,9 @@ from agency import (
     UnknownAgent,
 )
 from tests.local.agents import AtDoor, FailsAtDoor, Surrounded, Tracing, Worker
-from tests.programs import PATIENCE
+from tests.programs import PATIENCE, Program
+
+PROGRAMS = Path(__file__).parent / "programs"
 
 Value = TypeVar("Value")
 
@@ -156,10 +158,18 @@ def test_an_agent_that_is_given_up_after_the_start_timeout_does_not_come_to_life
             space.add(Tracing, "slow", tmp_path / "trace", enter=door)
         with pytest.raises(UnknownAgent):
             space.remove("slow")
+        me = space.join()
+        me.proxy("beside").process()  # by now its process knows that it is given up
         door.write_bytes(b"")
         space.add(Tracing, "slow", tmp_path / "trace")
         assert (tmp_path / "trace").read_text(encoding="utf-8") == "added\n"
-        assert space.join().proxy("slow").ping() == "pong"
+        assert me.proxy("slow").ping() == "pong"
+
+
+def test_an_agent_that_comes_while_ctrl_c_is_pressed_is_told_that_it_leaves() -> None:
+    with Program(PROGRAMS / "interrupted_in_add.py") as program:
+        assert program.end() == 130
+    assert program.output == "came\nleft\n"
 
 
 def test_a_process_whose_agents_have_all_been_given_up_or_removed_ends(door: Path) -> None:

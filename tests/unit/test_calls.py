@@ -143,12 +143,12 @@ def test_whoever_waits_when_all_fails_is_told(calls: OpenCalls, call: ThreadCall
             waiting.take(LIMIT)
 
 
-def test_whoever_waits_for_an_agent_that_died_is_told_and_nobody_else(
+def test_who_loses_contact_with_all_but_some_is_told_who_waits_for_the_others(
     calls: OpenCalls, call: ThreadCall
 ) -> None:
     other = ThreadCall("other", None)
     calls.open("other question", other)
-    calls.fail(OutcomeUnknown("calc died"), {"calc"})
+    calls.fail(OutcomeUnknown("calc died"), {"other"})
     with pytest.raises(OutcomeUnknown, match="calc died"):
         call.take(LIMIT)
     calls.offer(answer(1, sender="other", to="other question"))

@@ -195,7 +195,7 @@ class LocalSpace(Space):
             try:
                 failure = self._ask(tenant, Frame.ADD, pickled, timeout=self._start_timeout)
             except BaseException:  # a signal came in between
-                self._give_up(tenant)
+                self._take_back(tenant)
                 raise
             if failure is not None:
                 self._withdraw(tenant)
@@ -280,6 +280,16 @@ class LocalSpace(Space):
         except queue.Empty:
             self._give_up(tenant)
             return f"{tenant.agent_id!a} was not ready within {timeout} seconds"
+
+    def _take_back(self, tenant: _Tenant) -> None:
+        """Let an agent leave that may have come already, without anybody having been told."""
+        with self._office:
+            tenant.worker.given_up.add(tenant.place)
+            link = self._link
+        if link is not None:
+            with contextlib.suppress(NotAccepted):  # the hub is gone, and with it the worker
+                link.send(frame(Frame.REMOVE, tenant.agent_id.encode(), tenant.place))
+        self._withdraw(tenant)
 
     def _give_up(self, tenant: _Tenant) -> None:
         """Wait for an agent no more. Its process is killed if it has no other, else it is to see to

@@ -40,6 +40,7 @@ __all__ = [
     "BadActions",
     "Calculator",
     "Console",
+    "Crier",
     "Disguised",
     "EarlyLeaver",
     "Gate",
@@ -378,6 +379,16 @@ class Talker(Speaker):
         """Answer the sender with a `say`, as in a conversation."""
         message = self._current_message or {}
         self.send(_to(message["from"], "say", content="replied"))
+
+
+class Crier(Talker):
+    """Tells everybody that it has come, and hears that only from others."""
+
+    def __init__(self, id: str, **options: Any) -> None:
+        super().__init__(id, receive_own_broadcasts=False, **options)
+
+    def after_add(self) -> None:
+        self.send({"to": "*", "action": {"name": "say", "args": {"content": "I came"}}})
 
 
 class TouchyTalker(Talker):

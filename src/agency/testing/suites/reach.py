@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Gate, Talker, Witness, Worker
+from agency.testing.agents import LIMIT, Calculator, Crier, Gate, Talker, Witness, Worker
 from agency.testing.kit import (
     Conformance,
     ask,
@@ -59,6 +59,21 @@ class ReachConformance(Conformance):
             tell(witness, speaker, "say", content="the end")
             note = witness.next()
             assert (note.by, note.event["action"]["args"]["content"]) == (speaker, "the end")
+
+    @proves("reach-3")
+    def test_an_agent_may_do_without_its_own_broadcasts_from_its_very_first(
+        self, space: Space, witness: Witness
+    ) -> None:
+        space.add(Talker, "listener")
+        for add_crier in (lambda: space.add(Crier, "far"), lambda: space.add(Crier("near"))):
+            add_crier()
+            note = witness.next()
+            assert (note.by, note.event["action"]["args"]["content"]) == ("listener", "I came")
+            crier = note.event["from"]
+            tell(witness, crier, "say", content="the end")
+            note = witness.next()
+            assert (note.by, note.event["action"]["args"]["content"]) == (crier, "the end")
+            space.remove(crier)
 
     @proves("reach-4")
     def test_a_broadcast_is_ignored_by_those_without_the_action(
