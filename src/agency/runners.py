@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -27,7 +28,7 @@ from typing import Any, Protocol, cast
 from agency.agent import Agent, Deciding, Handling, handling
 from agency.envelope import Envelope, answer
 from agency.errors import Failure
-from agency.threads import Crew
+from agency.threads import GLANCE, Crew
 from agency.turn import Ask, Call, Emit, Turn, describe, straight, turn
 
 __all__ = ["Runner", "Work", "runner_for"]
@@ -587,8 +588,10 @@ def _report(outcome: Future[Any], function: Callable[[], Any]) -> None:
 
 
 def _outcome_of(outcome: Future[Any], limit: float | None) -> Any:
-    if limit is not None and not wait([outcome], limit).done:
-        raise TimeoutError(f"it did not return within {limit:.1f} seconds")
+    end = math.inf if limit is None else time.monotonic() + limit
+    while not wait([outcome], min(GLANCE, max(0.0, end - time.monotonic()))).done:
+        if time.monotonic() >= end:
+            raise TimeoutError(f"it did not return within {limit:.1f} seconds")
     return outcome.result()
 
 

@@ -471,8 +471,6 @@ def _move_in(resident: Resident) -> None:
         resident.move_in()
     except Exception as error:
         raise StartFailed(f"after_add of {resident.agent.id!a} raised {describe(error)}") from error
-    if resident.agent._agency.home is None:
-        raise StartFailed(f"{resident.agent.id!a} left the space in its after_add")
 
 
 def _is_told_without_asking(envelope: Envelope, reason: Reason) -> bool:

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from agency import lifetime
 
-__all__ = ["Crew", "Latch", "take_from"]
+__all__ = ["GLANCE", "Crew", "Latch", "take_from"]
 
 logger = logging.getLogger(__name__)
 

@@ -100,8 +100,11 @@ def test_a_signal_while_agents_leave_disturbs_none_and_then_ends_the_program(
 
 def test_a_second_ctrl_c_ends_a_program_at_once(run: Runner) -> None:
     with run("is_signalled_twice.py") as program:
-        program.wait_for("hello from Built")
+        program.wait_for("all are there")
         started = program.descendants()
+        program.interrupt()
+        program.wait_for("Stuck is leaving")
+        program.interrupt()
         assert program.end() == 130
         assert all_end(started)
     assert "Traceback" not in program.output
