@@ -360,8 +360,9 @@ class _Hub:
         some of it; the rest its worker has lost already.
         """
         started, settled = member.progress()
-        if member.peer.fault and not has_left:  # nobody knows with what it has begun
-            started, settled = member.sent, settled if settled <= member.sent else 0
+        if member.peer.fault and not has_left:
+            # Nobody knows with what it has begun; and what it settled last, it answered in vain.
+            started, settled = member.sent, 0
         for number, data in enumerate(member.held, member.sent - len(member.held) + 1):
             if settled < number <= started:
                 self._lose(Reason.AGENT_DIED, data, split(data)[3])
