@@ -44,6 +44,10 @@ class Program:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def __repr__(self) -> str:
+        """What a failed assertion shows."""
+        return f"<a program that has printed {self.output!r}>"
+
     def wait_for(self, text: str) -> str:
         """Wait for a line with the text and return it.
 

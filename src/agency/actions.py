@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
+from agency import lifetime
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, AccessPolicy
 from agency.errors import InvalidAction, InvalidArguments, InvalidMessage
 from agency.help import Description, parameters_of
@@ -260,7 +261,9 @@ class ActionTable:
         """
         table = vars(agent_class).get("_action_table")
         if not isinstance(table, cls):
-            table = cls(agent_class)
+            # Pydantic takes what a signal's handler raises within for a mistake in the annotations.
+            with lifetime.undisturbed():
+                table = cls(agent_class)
             agent_class._action_table = table  # type: ignore[attr-defined]  # any class may have one
         return table
 

@@ -40,5 +40,7 @@ if __name__ == "__main__":
     print("sent", flush=True)
     for _ in sys.argv[2:]:
         answer = next_answer(person)
-        print(answer["name"], json.dumps(answer["args"]), flush=True)
+        # In one write: the agents' questions are on the same terminal.
+        sys.stdout.write(f"{answer['name']} {json.dumps(answer['args'])}\n")
+        sys.stdout.flush()
     print("done", flush=True)

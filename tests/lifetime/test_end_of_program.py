@@ -86,6 +86,16 @@ def test_a_signal_between_the_end_of_main_and_serving_ends_a_program_in_order(ru
     assert "Traceback" not in program.output
 
 
+def test_a_signal_while_actions_are_described_is_no_mistake_in_their_annotations(
+    run: Runner,
+) -> None:
+    with run("is_signalled_while_describing.py") as program:
+        assert program.end() == 143
+    assert {"Built left\n", "Given left\n"} <= set(program.output.splitlines(keepends=True))
+    assert "Traceback" not in program.output
+    assert "never reached" not in program.output
+
+
 @pytest.mark.parametrize("by", ["destroy", "remove", "with", "async with"])
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_agents_leave_disturbs_none_and_then_ends_the_program(

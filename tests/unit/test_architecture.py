@@ -1,4 +1,7 @@
-"""Who may import whom: values, the turn, places, faces, in one direction. `docs/design.md` says why."""
+"""Who may import whom: values, the turn, places, faces, in one direction, and the process under all.
+
+`docs/design.md` says why.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import agency
 
 ROOT = Path(agency.__file__).parent
 
+PROCESS = {"lifetime"}
 VALUES = {
     "access",
     "actions",
@@ -22,7 +26,7 @@ VALUES = {
     "timeouts",
 }
 TURN = {"agent", "proxy", "turn"}
-PLACES = {"calls", "guest", "lifetime", "resident", "runners", "space", "threads"}
+PLACES = {"calls", "guest", "resident", "runners", "space", "threads"}
 # Everything else is a face.
 
 KINDS_OF_SPACE = ("native", "local", "amqp")
@@ -73,14 +77,15 @@ def run_at_import(body: list[ast.stmt]) -> list[ast.stmt]:
 def layer(module: str) -> int:
     """How far up a module stands."""
     parts = module.split(".")
+    layers = (PROCESS, VALUES, TURN, PLACES)
     if len(parts) == 1 or parts[1] == "testing":
-        return 3
+        return len(layers)
     if parts[1] == "spaces":
-        return 2
-    for number, names in enumerate((VALUES, TURN, PLACES)):
+        return layers.index(PLACES)
+    for number, names in enumerate(layers):
         if parts[1] in names:
             return number
-    return 3
+    return len(layers)
 
 
 def own(imports: set[str]) -> set[str]:
@@ -88,7 +93,7 @@ def own(imports: set[str]) -> set[str]:
 
 
 def test_every_module_named_here_exists() -> None:
-    assert {f"agency.{name}" for name in VALUES | TURN | PLACES} <= MODULES.keys()
+    assert {f"agency.{name}" for name in PROCESS | VALUES | TURN | PLACES} <= MODULES.keys()
 
 
 def test_imports_go_down_or_sideways_but_never_up() -> None:
@@ -130,7 +135,7 @@ def test_nothing_but_a_transport_knows_the_broker_client_or_processes() -> None:
         if "pika" in foreign:
             assert module.startswith("agency.spaces.amqp_")
         if foreign & {"multiprocessing", "subprocess", "socket"}:
-            assert layer(module) >= 2
+            assert layer(module) >= layer("agency.space")
 
 
 def test_the_turn_knows_neither_threads_nor_clocks_nor_sockets() -> None:
