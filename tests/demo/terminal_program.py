@@ -78,6 +78,10 @@ class TerminalProgram:
                 self._process.wait()
         os.close(self._terminal)
 
+    def __repr__(self) -> str:
+        """What a failed assertion shows."""
+        return f"<a program whose terminal shows {self.output!r}>"
+
     @property
     def process_id(self) -> int:
         return self._process.pid

@@ -60,17 +60,17 @@ class ChattyAI(Agent):
         self._conversations: Conversations[Said] = Conversations(remembered)
         self._thinking = asyncio.Lock()  # held from the beginning of an answer to its end
         self._later: set[asyncio.Task[None]] = set()
-        self._threads: set[threading.Thread] = set()  # on which the model thinks
+        self._thoughts = _Thoughts()
         self._loading: Future[LanguageModel] | None = None
 
     def after_add(self) -> None:
         """Begin to load the model. The space goes on."""
+        self._thoughts = _Thoughts()
         self._load()
 
     def before_remove(self) -> None:
         """Wait for the model to break off: PyTorch must not compute any more when a program ends."""
-        for thread in tuple(self._threads):
-            thread.join(_LAST_WORDS)
+        self._thoughts.end(_LAST_WORDS)
 
     @action
     async def say(self, content: str) -> None:
@@ -124,7 +124,7 @@ class ChattyAI(Agent):
                 stopped=leaving.is_set,
             )
 
-        await _on_thread(think, f"{self.id} thinks", self._threads)
+        await self._thoughts.think(think, f"{self.id} thinks")
         if speech.text.strip():
             exchanges.append(Said(content, speech.text.strip()))
         else:
@@ -153,38 +153,54 @@ class ChattyAI(Agent):
         return future
 
 
-async def _on_thread(
-    function: Callable[[], None], name: str, threads: set[threading.Thread]
-) -> None:
-    """Call the function on a thread, as part of the turn in progress, and wait for it.
+class _Thoughts:
+    """The threads on which a model thinks."""
 
-    The thread is among `threads` for as long as it runs.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    context = contextvars.copy_context()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._over = False
 
-    def settle(error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    async def think(self, function: Callable[[], None], name: str) -> None:
+        """Call the function on a thread, as part of the turn in progress, and wait for it.
 
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            context.run(function)
-        except BaseException as raised:  # noqa: BLE001  # for the one who waits
-            error = raised
-        threads.discard(thread)
-        _soon(loop, lambda: settle(error))
+        Raises what the function raises, and `ModelUnavailable` after `end`.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        context = contextvars.copy_context()
 
-    thread = threading.Thread(target=run, name=name, daemon=True)
-    threads.add(thread)
-    thread.start()
-    await done
+        def settle(error: BaseException | None) -> None:
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def run() -> None:
+            error: BaseException | None = None
+            try:
+                context.run(function)
+            except BaseException as raised:  # noqa: BLE001  # for the one who waits
+                error = raised
+            self._threads.discard(thread)
+            _soon(loop, lambda: settle(error))
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        with self._lock:
+            if self._over:
+                raise ModelUnavailable("I have to leave, so I cannot answer that.")
+            self._threads.add(thread)
+            thread.start()
+        await done
+
+    def end(self, patience: float) -> None:
+        """Let no thread begin any more, and wait for each that has, some seconds."""
+        with self._lock:
+            self._over = True
+        for thread in tuple(self._threads):
+            thread.join(patience)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
