@@ -24,6 +24,7 @@ from agency.guest import Guest
 from agents import chatty_ai, language_model
 from agents.chatty_ai import ChattyAI
 from agents.language_model import LanguageModel, Said
+from agents.openai_completion_agent import OpenAICompletionAgent
 from agents.openai_function_agent import OpenAIFunctionAgent
 from tests.broker import free_port
 from tests.demo import torch_on_cpu
@@ -115,13 +116,13 @@ def slow_model(monkeypatch: pytest.MonkeyPatch) -> type[SlowModel]:
     return Fresh
 
 
-@contextlib.contextmanager
-def transformers_server(model: str, folder: Path) -> Iterator[str]:
-    """`transformers serve`: another project's implementation of OpenAI's protocol, with a model of ours."""
-    port = free_port()
+@pytest.fixture(scope="module")
+def foreign_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`transformers serve`: another project's implementation of OpenAI's protocol, for models of ours."""
+    port, folder = free_port(), tmp_path_factory.mktemp("served")
     (folder / "hub").mkdir()
     program = Path(sys.executable).with_name("transformers")
-    command = f"serve {model} --device cpu --host 127.0.0.1 --port {port}".split()
+    command = f"serve --device cpu --host 127.0.0.1 --port {port}".split()
     environment = {**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     with (
         (folder / "log").open("w+") as log,
@@ -234,11 +235,11 @@ def test_what_it_says_is_the_result_when_another_model_talks_to_it(
 
 
 def test_the_function_agent_talks_with_a_foreign_server(
-    chat_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chat_model: str, foreign_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with transformers_server(chat_model, tmp_path) as url, NativeSpace() as space:
-        space.add(OpenAIFunctionAgent("AI", chat_model, base_url=url))
+    with NativeSpace() as space:
+        space.add(OpenAIFunctionAgent("AI", chat_model, base_url=foreign_server))
         user = space.join("User")
         user.send(say("Hello", to="AI", stream=True))
         views = [user.receive(PATIENCE)]
@@ -247,6 +248,26 @@ def test_the_function_agent_talks_with_a_foreign_server(
         assert views[-1]["action"]["args"]["content"] == "Hello, how are you today?"
         user.send(say("I am fine", to="AI"))
         assert told(user) == "That is good to hear."
+
+
+def test_the_completion_agent_talks_with_a_foreign_server(
+    foreign_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.demo.tiny_models import make_model_of_one_play
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with OpenAIServer(Words(" Pardon?")) as server, NativeSpace() as space:
+        space.add(OpenAICompletionAgent("AI", "any", base_url=server.url))
+        user = space.join("User")
+        user.send(say("Hello", to="AI"))
+        assert told(user) == "Pardon?"
+        play = server.asked().body["prompt"]
+    model = str(make_model_of_one_play(tmp_path, play, " Hello, how are you today?"))
+    with NativeSpace() as space:
+        space.add(OpenAICompletionAgent("AI", model, base_url=foreign_server))
+        user = space.join("User")
+        user.send(say("Hello", to="AI"))
+        assert told(user) == "Hello, how are you today?"
 
 
 # What was said before

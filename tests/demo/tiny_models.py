@@ -64,20 +64,31 @@ def make_chat_model(folder: Path) -> Path:
 def make_base_model(folder: Path) -> Path:
     """A GPT-Neo, as the documentation's, without a chat template; it goes on with the play it knows."""
     tokenizer = _tokenizer(["<|end|>"])
-    model = GPTNeoForCausalLM(
+    texts = _conversations("User: {}\nChatty: {}\n")
+    return _saved(folder, tokenizer, _gpt_neo(tokenizer, CONTEXT), texts)
+
+
+def make_model_of_one_play(folder: Path, play: str, last_words: str) -> Path:
+    """A GPT-Neo that knows one text, however long, and how it ends."""
+    tokenizer = _tokenizer(["<|end|>"])
+    text = f"{play}{last_words}<|end|>"
+    model = _gpt_neo(tokenizer, len(tokenizer.tokenize(text)) + 1)
+    return _saved(folder, tokenizer, model, [text], given=play)
+
+
+def _gpt_neo(tokenizer: Any, context: int) -> Any:
+    return GPTNeoForCausalLM(
         GPTNeoConfig(
             vocab_size=len(tokenizer),
             hidden_size=48,
             num_layers=2,
             num_heads=4,
             attention_types=[[["global", "local"], 1]],
-            max_position_embeddings=CONTEXT,
+            max_position_embeddings=context,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
         )
     )
-    texts = _conversations("User: {}\nChatty: {}\n")
-    return _saved(folder, tokenizer, model, texts)
 
 
 def _conversations(form: str) -> list[str]:
@@ -103,18 +114,27 @@ def _tokenizer(special: list[str]) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
 
 
-def _saved(folder: Path, tokenizer: Any, model: Any, texts: list[str]) -> Path:
-    """Teach the model the texts and save both."""
+def _saved(folder: Path, tokenizer: Any, model: Any, texts: list[str], given: str = "") -> Path:
+    """Teach the model the texts, except for what they are given to begin with, and save both."""
     torch.set_num_threads(1)  # more would wait for each other, and for the other tests
     torch.manual_seed(0)
     batch = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
+    first = len(tokenizer.tokenize(given))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model.train()
     for _ in range(_ROUNDS):
         optimizer.zero_grad()
-        torch.stack([model(input_ids=ids, labels=ids).loss for ids in batch]).mean().backward()
+        losses = [model(input_ids=ids, labels=_from(first, ids)).loss for ids in batch]
+        torch.stack(losses).mean().backward()
         optimizer.step()
     model.eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _from(first: int, ids: Any) -> Any:
+    """The tokens as labels, of which those before the first do not count."""
+    labels = ids.clone()
+    labels[:, :first] = -100
+    return labels
