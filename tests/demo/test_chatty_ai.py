@@ -383,8 +383,11 @@ def test_a_model_that_cannot_be_loaded_is_said_to_be_and_tried_again(
 
 
 def test_it_can_leave_while_the_model_is_loaded_and_somebody_waits(
-    slow_model: type[SlowModel], caplog: pytest.LogCaptureFixture
+    slow_model: type[SlowModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(chatty_ai, "_LAST_WORDS", 0.1)
     with NativeSpace() as space:
         space.add(ChattyAI("Chatty", model="slow"))
         user = space.join("User")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
@@ -60,17 +61,17 @@ class ChattyAI(Agent):
         self._conversations: Conversations[Said] = Conversations(remembered)
         self._thinking = asyncio.Lock()  # held from the beginning of an answer to its end
         self._later: set[asyncio.Task[None]] = set()
-        self._thoughts = _Thoughts()
+        self._threads = _Threads()
         self._loading: Future[LanguageModel] | None = None
 
     def after_add(self) -> None:
         """Begin to load the model. The space goes on."""
-        self._thoughts = _Thoughts()
+        self._threads = _Threads()
         self._load()
 
     def before_remove(self) -> None:
-        """Wait for the model to break off: PyTorch must not compute any more when a program ends."""
-        self._thoughts.end(_LAST_WORDS)
+        """Wait for the model to break off."""
+        self._threads.end(_LAST_WORDS)
 
     @action
     async def say(self, content: str) -> None:
@@ -124,7 +125,7 @@ class ChattyAI(Agent):
                 stopped=leaving.is_set,
             )
 
-        await self._thoughts.think(think, f"{self.id} thinks")
+        await self._threads.run(think, f"{self.id} thinks")
         if speech.text.strip():
             exchanges.append(Said(content, speech.text.strip()))
         else:
@@ -140,7 +141,6 @@ class ChattyAI(Agent):
     def _load(self) -> Future[LanguageModel]:
         future: Future[LanguageModel] = Future()
         future.set_running_or_notify_cancel()
-        self._loading = future
 
         def load() -> None:
             try:
@@ -148,23 +148,38 @@ class ChattyAI(Agent):
             except BaseException as error:  # noqa: BLE001  # for those who wait
                 future.set_exception(error)
 
-        # A daemon, as all threads here: a download must not hold up the end of the program.
-        threading.Thread(target=load, name=f"{self.id} loads", daemon=True).start()
+        self._threads.start(load, f"{self.id} loads")
+        self._loading = future
         return future
 
 
-class _Thoughts:
-    """The threads on which a model thinks."""
+class _Threads:
+    """The threads on which a model is loaded and thinks.
+
+    One that has used PyTorch must neither compute nor be about to end when the interpreter does: it
+    would be cut off within C++, which aborts the process.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
+        self._begun: list[threading.Thread] = []
         self._over = False
 
-    async def think(self, function: Callable[[], None], name: str) -> None:
+    def start(self, function: Callable[[], None], name: str) -> None:
+        """Call the function on a thread. Raises `ModelUnavailable` after `end`."""
+        # A daemon: a download that takes longer than `end` waits must not hold up the program's end.
+        thread = threading.Thread(target=function, name=name, daemon=True)
+        with self._lock:
+            if self._over:
+                raise ModelUnavailable("I have to leave, so I cannot answer that.")
+            self._begun = [one for one in self._begun if one.is_alive()]
+            self._begun.append(thread)
+            thread.start()
+
+    async def run(self, function: Callable[[], None], name: str) -> None:
         """Call the function on a thread, as part of the turn in progress, and wait for it.
 
-        Raises what the function raises, and `ModelUnavailable` after `end`.
+        Raises what the function raises, and what `start` does.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -184,23 +199,18 @@ class _Thoughts:
                 context.run(function)
             except BaseException as raised:  # noqa: BLE001  # for the one who waits
                 error = raised
-            self._threads.discard(thread)
             _soon(loop, lambda: settle(error))
 
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        with self._lock:
-            if self._over:
-                raise ModelUnavailable("I have to leave, so I cannot answer that.")
-            self._threads.add(thread)
-            thread.start()
+        self.start(run, name)
         await done
 
     def end(self, patience: float) -> None:
-        """Let no thread begin any more, and wait for each that has, some seconds."""
+        """Let no thread begin any more, and wait until those that have are gone, some seconds in all."""
+        deadline = time.monotonic() + patience
         with self._lock:
             self._over = True
-        for thread in tuple(self._threads):
-            thread.join(patience)
+        for thread in self._begun:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
