@@ -25,7 +25,7 @@ from agency import (
 )
 from tests.faults.ledger import Ledger
 from tests.faults.members import Odd, Recorder
-from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
+from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, suspend
 from tests.programs import PATIENCE, Program, all_end
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,7 +102,7 @@ def test_a_worker_that_stands_still_holds_up_nobody_else_and_goes_on_in_order(
     for agent_id in ("frozen", "well"):
         space.add(Recorder, agent_id, tmp_path / "ledger")
     process = psutil.Process(me.proxy("frozen").process())
-    process.suspend()
+    suspend(process)
     for number in range(500):
         with ledger.sending("me", "frozen", number):
             me.send({"to": "frozen", "action": {"name": "note", "args": {"number": number}}})
@@ -118,7 +118,7 @@ def test_a_worker_that_stands_still_holds_up_nobody_else_and_goes_on_in_order(
 def test_a_worker_that_stands_still_does_not_hold_up_the_end(space: LocalSpace, me: Guest) -> None:
     space.add(Odd, "frozen")
     space.add(Recorder, "beside", os.devnull)
-    psutil.Process(me.proxy("beside").process()).suspend()
+    suspend(psutil.Process(me.proxy("beside").process()))
     waiting = begin(lambda: me.proxy("beside", timeout=None).process())
     ends(space.destroy)
     with pytest.raises(RequestError):

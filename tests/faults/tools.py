@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -24,7 +25,7 @@ import psutil
 from tests.broker import BrokerAddress
 from tests.programs import PATIENCE
 
-__all__ = ["begin", "ends", "eventually", "leaves_nothing_behind", "queues_of"]
+__all__ = ["begin", "ends", "eventually", "leaves_nothing_behind", "queues_of", "suspend"]
 
 _Value = TypeVar("_Value")
 
@@ -46,6 +47,19 @@ def _held() -> tuple[int, int, int]:
     """Threads, open files, and child processes that are not dead."""
     this = psutil.Process()
     return threading.active_count(), this.num_fds(), len(this.children(recursive=True))
+
+
+def suspend(process: psutil.Process) -> None:
+    """Have a process stand still, and wait until it does: a thread of it may run on for a moment."""
+    process.suspend()
+    threads = Path(f"/proc/{process.pid}/task")
+    if threads.exists():
+        eventually(lambda: all(_state_of(thread) == "T" for thread in threads.iterdir()))
+
+
+def _state_of(thread: Path) -> str:
+    """As the kernel says it: R, S, T and so on."""
+    return (thread / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
 def queues_of(broker: BrokerAddress) -> dict[str, int]:
