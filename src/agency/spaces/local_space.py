@@ -373,6 +373,8 @@ class LocalSpace(Space):
         )
         with self._office:
             link, self._link = self._link, None
+            if link is not None:
+                link.close()  # before anybody can close what it uses: see _shut_down
             numbers = list(self._workers)
         for resident in list(self._residents.values()):
             resident.lose_contact(
@@ -381,8 +383,6 @@ class LocalSpace(Space):
             )
         for number in numbers:
             self._bury(number)
-        if link is not None:
-            link.close()
 
     def stay_with_parent(self) -> None:
         super().stay_with_parent()
