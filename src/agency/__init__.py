@@ -39,7 +39,7 @@ from agency.errors import (
     UnknownAgent,
 )
 from agency.guest import Guest
-from agency.schema import BROADCAST, Message
+from agency.schema import BROADCAST, Message, digest
 from agency.slash import format_command, parse_command
 from agency.space import Space
 from agency.spaces.native_space import NativeSpace
@@ -95,6 +95,7 @@ __all__ = [
     "action",
     "current_message",
     "current_senders",
+    "digest",
     "format_command",
     "parse_command",
 ]

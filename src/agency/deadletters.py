@@ -30,6 +30,7 @@ class Reason(StrEnum):
     LATE_ANSWER = "late_answer"
     HOP_LIMIT = "hop_limit"
     UNDECODABLE = "undecodable"
+    BAD_SENDER = "bad_sender"
     MAILBOX_FULL = "mailbox_full"
     NOT_SENT = "not_sent"
 

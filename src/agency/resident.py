@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn, Protocol
 from agency import lifetime
 from agency.actions import is_default
 from agency.agent import Agent, handling, running
+from agency.audit import AuditLog
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
 from agency.envelope import (
@@ -70,6 +71,8 @@ def is_called_by_agent() -> bool:
 class Place(Protocol):
     """What a resident needs of its space."""
 
+    audit: AuditLog | None
+
     def route(self, envelope: Envelope) -> None: ...
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None: ...
 
@@ -99,7 +102,7 @@ class Resident:
         self.new_id: Callable[[], str] = new_envelope_id()
         self._place = place
         self._calls = OpenCalls()
-        self._streams: set[str] = set()  # the ids of streams that somebody still wants
+        self._streams: set[tuple[str, str]] = set()  # that somebody still wants: which, and who
         self._gone = False
         self.has_moved_in = False
         """Whether the agent has set itself up, and so is to clean up."""
@@ -127,12 +130,12 @@ class Resident:
                 if kind is not TELL:
                     return self._late(envelope)
             elif kind is CANCEL:
-                self._streams.discard(envelope.correlation_id or "")
+                self._streams.discard((envelope.correlation_id or "", envelope.message["from"]))
                 return self._settle(envelope)
             elif envelope.chain and self._would_wait_for_itself(envelope.chain):
                 return self._deadlocked(envelope)
             elif kind is STREAM:
-                self._streams.add(envelope.id)
+                self._streams.add((envelope.id, envelope.message["from"]))
         if self._gone:
             return self.lose(envelope)
         if envelope.hops > HOP_LIMIT:
@@ -307,6 +310,11 @@ class Resident:
 
     # For the runner
 
+    @property
+    def audit(self) -> AuditLog | None:
+        """Where the space writes down what was permitted, if it does."""
+        return self._place.audit
+
     def begin(self, envelope: Envelope) -> Envelope | None:
         """The envelope to start with, or None for not to start at all; tells the transport so.
 
@@ -322,7 +330,8 @@ class Resident:
 
     def emit(self, part: Envelope) -> bool:
         """Send one part of a stream; False if nobody wants more, or the agent leaves."""
-        if self._gone or (part.kind is PART and part.correlation_id not in self._streams):
+        wanted = (part.correlation_id, part.message["to"])
+        if self._gone or (part.kind is PART and wanted not in self._streams):
             return False
         self._say(part)
         return True
@@ -332,7 +341,7 @@ class Resident:
         if answered is not None and not self._say(answered) and envelope.wants_answer:
             self._say(self._unsent(envelope))
         if envelope.kind is STREAM:
-            self._streams.discard(envelope.id)
+            self._streams.discard((envelope.id, envelope.message["from"]))
         if envelope.receipt is not None:
             envelope.receipt.settled()
 

@@ -26,10 +26,11 @@ from threading import get_ident
 from typing import Any, Protocol, cast
 
 from agency.agent import Agent, Deciding, Handling, handling
+from agency.audit import AuditLog
 from agency.envelope import Envelope, answer
 from agency.errors import Failure
 from agency.threads import GLANCE, Crew
-from agency.turn import Ask, Call, Emit, Turn, describe, straight, turn
+from agency.turn import UNRECORDED, Ask, Call, Emit, Turn, describe, straight, turn
 
 __all__ = ["Runner", "Work", "runner_for"]
 
@@ -42,6 +43,8 @@ class Work(Protocol):
     agent: Agent
     new_id: Callable[[], str]
 
+    @property
+    def audit(self) -> AuditLog | None: ...
     def begin(self, envelope: Envelope) -> Envelope | None: ...
     def emit(self, part: Envelope) -> bool: ...
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None: ...
@@ -54,7 +57,7 @@ class _Resumed:
 
     turn: Turn
     envelope: Envelope
-    permitted: bool
+    verdict: bool | str
 
 
 _Item = Envelope | _Resumed
@@ -143,10 +146,11 @@ class Runner:
         self._asked[id(suspended)] = (suspended, envelope, decided)
         agent = self._work.agent
 
-        def decide(*, permitted: bool) -> None:
+        def decide(*, permitted: bool, why: str) -> None:
             if self._asked.pop(id(suspended), None) is not None:
                 decided.set()
-                self.put(_Resumed(suspended, envelope, permitted))
+                verdict = self._recorded(envelope, ask, permitted=permitted, why=why)
+                self.put(_Resumed(suspended, envelope, verdict))
 
         def ask_agent() -> None:
             handling.set(
@@ -157,22 +161,47 @@ class Runner:
                 )
             )
             try:
-                decide(permitted=self._permission(ask.proposed) is True)
-            except BaseException:
+                answered = self._permission(ask.proposed)
+            except BaseException as error:
                 if not self._stopped:  # else the agent leaves, and what it asked ends with it
                     logger.exception('request_permission of "%s" raised: a refusal', agent.id)
-                decide(permitted=False)
+                decide(permitted=False, why=f"request_permission raised {describe(error)}")
+            else:
+                decide(
+                    permitted=answered is True,
+                    why=f"request_permission returned {_named(answered)}",
+                )
 
         def give_up() -> None:
-            if not decided.wait(agent._agency.permission_timeout):
+            limit = agent._agency.permission_timeout
+            if not decided.wait(limit):
                 logger.warning('"%s" was not permitted in time: a refusal', agent.id)
-                decide(permitted=False)
+                decide(permitted=False, why=f"no answer within {limit:g} seconds")
 
         self._crew.run(lambda: contextvars.Context().run(ask_agent))
         self._crew.run(give_up)
 
     def _permission(self, proposed: dict[str, Any]) -> Any:
         return self._work.agent.request_permission(proposed)
+
+    def _recorded(self, envelope: Envelope, ask: Ask, *, permitted: bool, why: str) -> bool | str:
+        """The decision, when it is in the audit log, if there is one; a refusal if it cannot be."""
+        audit, agent_id = self._work.audit, self._work.agent.id
+        if audit is None:
+            return permitted
+        try:
+            audit.record(
+                envelope.message,
+                ask.digest,
+                permitted=permitted,
+                why=why,
+                by=agent_id,
+                senders=envelope.senders,
+            )
+        except Exception:
+            logger.exception('a decision of "%s" could not be recorded: a refusal', agent_id)
+            return UNRECORDED if permitted else False
+        return permitted
 
     def _handle(self, item: _Item) -> None:
         """Drive one turn on this thread, from its beginning or from where it waited for permission.
@@ -181,7 +210,7 @@ class Runner:
         work = self._work
         try:
             if isinstance(item, _Resumed):
-                self._drive_here(item.turn, item.envelope, item.permitted)
+                self._drive_here(item.turn, item.envelope, item.verdict)
             elif (envelope := work.begin(item)) is not None:
                 spec = self._straight.get(envelope.message["action"]["name"])
                 if spec is None:
@@ -214,7 +243,7 @@ class Runner:
         except BaseException:
             logger.exception('nobody could be told that a turn of "%s" broke off', agent_id)
 
-    def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | None) -> None:
+    def _drive_here(self, progress: Turn, envelope: Envelope, outcome: bool | str | None) -> None:
         work = self._work
         token = handling.set(Handling(work.agent, envelope, get_ident()))
         answered = None
@@ -506,7 +535,7 @@ class LoopRunner(Runner):
     async def _drive_on_loop(self, item: _Item) -> None:
         work = self._work
         if isinstance(item, _Resumed):
-            progress, envelope, outcome = item.turn, item.envelope, item.permitted
+            progress, envelope, outcome = item.turn, item.envelope, item.verdict
         elif (begun := work.begin(item)) is not None:
             progress, envelope, outcome = turn(work.agent, begun, work.new_id), begun, None
         else:
@@ -593,6 +622,12 @@ def _outcome_of(outcome: Future[Any], limit: float | None) -> Any:
         if time.monotonic() >= end:
             raise TimeoutError(f"it did not return within {limit:.1f} seconds")
     return outcome.result()
+
+
+def _named(answered: Any) -> str:
+    """What `request_permission` returned, in a word: it may be anything."""
+    is_plain = answered is None or isinstance(answered, bool)
+    return repr(answered) if is_plain else f"a {type(answered).__name__}"
 
 
 def _settle(done: asyncio.Future[Any], outcome: Any) -> None:

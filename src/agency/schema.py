@@ -13,6 +13,7 @@ the message, never in it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from typing import Annotated, Any, Final, NoReturn, NotRequired, Required, cast
@@ -32,6 +33,7 @@ __all__ = [
     "Message",
     "check_agent_id",
     "decode",
+    "digest",
     "duplicate",
     "encode",
     "freeze",
@@ -169,6 +171,15 @@ def freeze_value(value: Any, what: str) -> Any:
 def duplicate(message: Message) -> Message:
     """A deep copy of a message that is known to be valid."""
     return cast("Message", _duplicate(message))
+
+
+def digest(message: Message | dict[str, Any]) -> str:
+    """A text that stands for this message, every part of it: two that differ never have the same.
+
+    It is `sha256:` and 64 hexadecimal digits, of the JSON with sorted keys, in ASCII, without spaces.
+    """
+    text = json.dumps(message, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def encode(message: Message) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ from typing import Any, Self, TypeVar, overload
 
 from agency import lifetime
 from agency.agent import Agent
+from agency.audit import AuditLog
 from agency.deadletters import DeadLetter, DeadLetters, Reason
 from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
@@ -46,10 +48,19 @@ class Space(ABC):
 
     Args:
         grace: seconds that actions in progress are given to end when their agent is removed.
+        audit: a file for the audit log (`agency.audit`): each decision about an action with
+            `ACCESS_REQUESTED` is written there before it takes effect, with all arguments. What cannot be
+            written is refused. None for no log.
+
+    Raises:
+        OSError: the audit log cannot be opened.
     """
 
-    def __init__(self, *, grace: float = 10.0) -> None:
+    def __init__(self, *, grace: float = 10.0, audit: str | os.PathLike[str] | None = None) -> None:
         grace = check_seconds("grace", grace)
+        self.audit = None if audit is None else AuditLog(audit)
+        if self.audit is not None:
+            self.audit.open()
         self._lock = threading.RLock()
         self._residents: dict[str, Resident] = {}  # written under _lock, read without it
         self._claimed: set[str] = set()  # guarded by _lock
@@ -171,6 +182,8 @@ class Space(ABC):
                         ", ".join(stuck),
                     )
             finally:
+                if self.audit is not None:
+                    self.audit.close()
                 lifetime.destroyed(self)
                 self._closed.open()
 
@@ -313,7 +326,8 @@ class Space(ABC):
                 failure=failure,
             )
             try:
-                self.route(refusal)
+                if not self._deliver_here(refusal):
+                    self.route(refusal)
             except AgencyError as error:
                 logger.debug("nobody could be told that a request was lost: %s", error)
 

@@ -34,14 +34,27 @@ from agency.actions import ActionSpec
 from agency.agent import Agent
 from agency.envelope import PART, REQUEST, TELL, Envelope, answer
 from agency.errors import Failure, InvalidArguments, InvalidMessage, OutcomeUnknown, RequestError
-from agency.schema import BROADCAST, duplicate, freeze_value
+from agency.schema import BROADCAST, Message, digest, duplicate, freeze_value
 
-__all__ = ["Ask", "Call", "Emit", "Step", "Turn", "describe", "straight", "turn"]
+__all__ = [
+    "UNRECORDED",
+    "Ask",
+    "Call",
+    "Emit",
+    "Step",
+    "Turn",
+    "describe",
+    "straight",
+    "turn",
+]
 
 logger = logging.getLogger(__name__)
 
 MAX_ERROR_TEXT: Final = 8192
 """Characters of an exception's text that travel; the rest is cut and said to be."""
+
+UNRECORDED: Final = "the audit log cannot be written"
+"""Why an action is refused although it was permitted: what is sent back for `Ask` then."""
 
 _NEVER_ANSWERED: Final = frozenset({"response", "error"})
 
@@ -64,10 +77,12 @@ class Call:
 @dataclass(slots=True)
 class Ask:
     """Ask the agent's `request_permission`, without holding up its other actions; send back its
-    answer.
+    answer, or `UNRECORDED`.
     """
 
     proposed: dict[str, Any]
+    digest: str
+    """Of what is shown. The answer is for nothing else."""
 
 
 @dataclass(slots=True)
@@ -98,8 +113,9 @@ def turn(agent: Agent, envelope: Envelope, new_id: Callable[[], str]) -> Turn:
             if spec.access_policy is ACCESS_DENIED:
                 return _not_permitted(agent, envelope, new_id, name)
             spec.check_arguments(args)
-            if (yield Ask(cast("dict[str, Any]", duplicate(message)))) is not True:
-                return _not_permitted(agent, envelope, new_id, name)
+            verdict = yield from _asked_for(agent, message)
+            if verdict is not True:
+                return _not_permitted(agent, envelope, new_id, name, verdict)
         args = spec.check_arguments(args)
         if agent._agency.actions.has_before_action:
             yield _callback(
@@ -161,6 +177,16 @@ def straight(
     return _result(agent, envelope, new_id, spec, value)
 
 
+def _asked_for(agent: Agent, message: Message) -> Generator[Step, Any, bool | str]:
+    """Ask for permission to do what the message says, and nothing else. Returns the answer."""
+    shown = digest(message)
+    verdict: bool | str = yield Ask(cast("dict[str, Any]", duplicate(message)), shown)
+    if verdict is True and digest(message) != shown:
+        logger.error('a message to "%s" is not what was permitted: a refusal', agent.id)
+        return False
+    return verdict
+
+
 class _CutShort(OutcomeUnknown):
     """The agent leaves in the midst of a stream."""
 
@@ -215,11 +241,16 @@ def _result(
 
 
 def _not_permitted(
-    agent: Agent, envelope: Envelope, new_id: Callable[[], str], name: str
+    agent: Agent,
+    envelope: Envelope,
+    new_id: Callable[[], str],
+    name: str,
+    verdict: bool | str = False,
 ) -> Envelope | None:
-    return _refusal(
-        agent, envelope, new_id, Failure.NOT_PERMITTED, f'"{agent.id}.{name}" not permitted'
-    )
+    text = f'"{agent.id}.{name}" not permitted'
+    if verdict is UNRECORDED:
+        text += f": {UNRECORDED}"
+    return _refusal(agent, envelope, new_id, Failure.NOT_PERMITTED, text)
 
 
 def _refusal(

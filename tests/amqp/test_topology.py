@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from agency.spaces.amqp_topology import Topology
+from agency.spaces.amqp_topology import Topology, account_of
 
 IDS = [
     "a",
@@ -45,6 +47,29 @@ def test_a_plain_id_can_be_read_in_the_name() -> None:
     assert Topology("agency").exchange == "agency.v1"
     assert Topology("agency").mailbox("Host") == "agency.v1.mailbox.Host"
     assert Topology("agency").lease("a.b") == "agency.v1.lease.a%2Eb"
+
+
+ACCOUNTS = ["alice", "alic", "alice2", "Alice", "al.ice", "alice%2Fx", "ä b", "#", "x" * 100]
+
+
+@pytest.mark.parametrize("space", ["agency", "s" * 100, "a+b (c)"])
+def test_where_senders_are_verified_an_account_has_its_own_queues_and_no_others(space: str) -> None:
+    for owner in ACCOUNTS:
+        topology = Topology(space, owner)
+        longest = f"{owner}/".ljust(255 - len(owner.encode()) + len(owner), "y")
+        for id in (owner, f"{owner}/x", f"{owner}/alice", f"{owner}/.*", longest):
+            assert account_of(id) == owner
+            for name in (topology.lease(id), topology.mailbox(id), topology.express(id)):
+                assert topology.key(id) == topology.mailbox(id)
+                for account in ACCOUNTS:
+                    for permission in topology.permissions(account):
+                        assert bool(re.search(permission, name)) == (account == owner)
+
+
+@pytest.mark.parametrize("account", ["alice/x", "/", "x" * 101, "ä" * 17])
+def test_an_account_that_cannot_be_told_from_an_id_speaks_for_nobody(account: str) -> None:
+    with pytest.raises(ValueError, match="username"):
+        Topology("agency", account)
 
 
 @pytest.mark.parametrize("space", ["", "amq.x", "x" * 101, "a\nb"])

@@ -37,6 +37,7 @@ _LINK: Final = "amqp/test_link.py"
 _AMQP: Final = "amqp/test_space.py"
 _WORKERS: Final = "local/test_workers.py"
 _END: Final = "lifetime/test_end_of_program.py"
+_VERIFIED: Final = "amqp/test_verified_senders.py"
 
 CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
@@ -517,9 +518,19 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         50,
         "Somebody writes another's name in `from`.",
-        _conformance("every_bad_message_is_refused_and_the_field_named"),
-        lacking="On AMQPSpace whoever has an account may write any `from`: there is no profile yet in "
-        "which the broker proves it.",
+        _conformance("every_bad_message_is_refused_and_the_field_named")
+        + _tests(
+            _VERIFIED,
+            "of_a_thousand_messages_in_anothers_name_none_is_accepted",
+            "an_application_adds_agents_of_its_own_account_only",
+            "the_server_keeps_others_from_all_that_is_an_agents",
+            "nobody_gets_a_copy_of_what_is_sent_to_another",
+            "nobody_can_send_on_what_another_has_sent_to_all",
+            "nobody_can_have_what_is_sent_to_all_come_twice",
+            "nobody_gets_the_id_of_another_by_leaving_verification_out",
+            "the_number_of_anothers_message_gets_nobody_its_place_or_its_answer",
+        ),
+        lacking="On AMQPSpace without `verified_senders`, whoever has an account may write any `from`.",
     ),
     Fault(
         51,
@@ -528,8 +539,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_hostile_input.py",
             "an_answer_counts_only_from_the_one_who_was_asked_even_with_the_right_numbers",
+        )
+        + _tests(
+            _VERIFIED,
+            "nobody_else_can_answer_even_with_the_right_numbers",
+            "nobody_else_can_end_a_stream",
         ),
-        lacking="As F50: who forges `from` as well can answer for another, if he can read the request.",
+        lacking="As F50: without `verified_senders`, who forges `from` as well can answer for another, "
+        "if he can read the request.",
     ),
     Fault(
         52,
@@ -553,6 +570,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         54,
         "The message, or the file, changes between approval and action.",
         _conformance("what_runs_is_what_was_shown")
+        + _tests("unit/test_turn.py", "what_is_changed_after_it_was_shown_does_not_run")
         + _tests(
             "demo/test_host.py", "what_was_asked_is_what_runs", "a_symbolic_link_is_not_followed"
         ),
@@ -621,7 +639,21 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         60,
         "The audit log cannot be written.",
-        lacking="Not built: there is no audit log. `after_action` can write one.",
+        _tests(
+            "faults/test_audit.py",
+            "every_decision_is_recorded_before_it_takes_effect",
+            "what_cannot_be_recorded_is_refused_and_nothing_else_is",
+            "a_log_that_cannot_be_opened_is_an_error_at_once",
+            "nobody_else_can_read_the_log",
+            "what_needs_no_permission_is_not_recorded",
+            "many_processes_write_to_one_log_and_no_record_is_broken",
+            "a_record_after_one_that_was_cut_off_stands_on_a_line_of_its_own",
+            "of_all_that_was_done_until_a_kill_there_is_a_record",
+            "when_the_disk_is_full_in_the_middle_of_a_record_it_is_refused",
+            "a_log_that_was_moved_away_is_made_anew",
+            "a_log_of_a_hundred_megabytes_is_only_appended_to",
+        ),
+        lacking="The log has no signature: who may write the file can change it.",
     ),
     Fault(
         61,

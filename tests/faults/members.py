@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from agency import ACCESS_REQUESTED, Agent, action
+from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action
 from tests.faults.ledger import Ledger
 
-__all__ = ["Busy", "Odd", "Recorder"]
+__all__ = ["Busy", "Guarded", "Odd", "Recorder"]
 
 
 class Recorder(Agent):
@@ -96,3 +96,42 @@ class Busy(Agent):
     @action
     def done(self) -> list[int]:
         return self._done
+
+
+class Guarded(Agent):
+    """Acts on request. Each time it does, it notes that as an effect, and whether the audit log had
+    the decision by then.
+    """
+
+    def __init__(
+        self, id: str, audit: str | Path, effects: str | Path, permission_timeout: float = 30.0
+    ) -> None:
+        super().__init__(id, permission_timeout=permission_timeout)
+        self._audit, self._effects = Path(audit), Path(effects)
+
+    @action
+    def ping(self) -> str:
+        return "pong"
+
+    @action(access_policy=ACCESS_DENIED)
+    def forbidden(self) -> None: ...
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def act(self, wish: str, number: int = 0, load: str = "") -> None:
+        """Have an effect, if it is wished."""
+        audit = self._audit.read_text(errors="replace")
+        was_recorded = any(f'"number": {number}{end}' in audit for end in ",}")
+        with self._effects.open("a") as effects:
+            effects.write(f"{number} {was_recorded}\n")
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        match proposed_message["action"]["args"]["wish"]:
+            case "granted":
+                return True
+            case "almost granted":
+                return "yes"
+            case "not decided":
+                return self.leaving.wait()
+            case "broken":
+                raise RuntimeError("nobody is here")
+        return False

@@ -26,7 +26,7 @@ VALUES = {
     "timeouts",
 }
 TURN = {"agent", "proxy", "turn"}
-PLACES = {"calls", "guest", "resident", "runners", "space", "threads"}
+PLACES = {"audit", "calls", "guest", "resident", "runners", "space", "threads"}
 # Everything else is a face.
 
 KINDS_OF_SPACE = ("native", "local", "amqp")

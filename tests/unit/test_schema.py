@@ -22,6 +22,7 @@ from agency.schema import (
     MAX_MESSAGE_BYTES,
     check_agent_id,
     decode,
+    digest,
     duplicate,
     encode,
     freeze,
@@ -306,3 +307,24 @@ def containers_of(value: Any) -> set[int]:
     if isinstance(value, list):
         return {id(value)}.union(*(containers_of(item) for item in value))
     return set()
+
+
+def test_a_digest_stands_for_all_of_a_message_and_for_nothing_of_its_form() -> None:
+    message = {
+        "id": "1",
+        "from": "me",
+        "to": "you",
+        "action": {"name": "say", "args": {"a": 1, "b": [True, None, "ä\n"]}},
+    }
+    reordered = dict(reversed(message.items()))
+    assert digest(message) == digest(reordered) == digest(json.loads(json.dumps(message)))
+    others = [
+        {**message, "id": "2"},
+        {**message, "from": "you"},
+        {**message, "to": "me"},
+        {**message, "meta": {}},
+        {**message, "action": {"name": "say", "args": {"a": 1, "b": [True, None, "ä"]}}},
+        {**message, "action": {"name": "say", "args": {"a": 1.0, "b": [True, None, "ä\n"]}}},
+        {**message, "action": {"name": "say", "args": {"a": 1, "b": [1, None, "ä\n"]}}},
+    ]
+    assert len({digest(one) for one in [message, *others]}) == len(others) + 1

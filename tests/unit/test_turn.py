@@ -16,8 +16,8 @@ from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action
 from agency.actions import ActionTable
 from agency.envelope import Envelope, Kind
 from agency.errors import AgentNotFound, Failure
-from agency.schema import Message
-from agency.turn import Ask, Call, Emit, describe, straight, turn
+from agency.schema import Message, digest
+from agency.turn import UNRECORDED, Ask, Call, Emit, describe, straight, turn
 
 WAITING = [Kind.REQUEST, Kind.STREAM]
 ALL_WAYS = [Kind.TELL, *WAITING]
@@ -236,6 +236,39 @@ def test_anything_but_true_is_a_refusal(answer: Any) -> None:
     assert outcome.called == []
     assert outcome.failure is Failure.NOT_PERMITTED
     assert outcome.action["args"]["error"] == '"table.requested" not permitted'
+
+
+@pytest.mark.parametrize("part", ["from", "to", "id", "name", "args", "argument", "more"])
+def test_what_is_changed_after_it_was_shown_does_not_run(part: str) -> None:
+    agent, envelope = Table("table"), asked("requested", {"command": "ls"}, kind=Kind.REQUEST)
+    steps = turn(agent, envelope, lambda: "answer")
+    shown = next(steps)
+    assert isinstance(shown, Ask)
+    assert shown.digest == digest(shown.proposed)
+    message = cast("dict[str, Any]", envelope.message)
+    match part:
+        case "name":
+            message["action"]["name"] = "denied"
+        case "args":
+            message["action"] = {"name": "requested", "args": {"command": "rm"}}
+        case "argument":
+            message["action"]["args"]["command"] = "rm"
+        case "more":
+            message["meta"] = {}
+        case _:
+            message[part] = "other"
+    with pytest.raises(StopIteration) as end:
+        steps.send(True)
+    assert end.value.value.failure is Failure.NOT_PERMITTED
+
+
+def test_what_cannot_be_recorded_is_refused_and_it_is_said_why() -> None:
+    outcome = drive(Table("table"), "requested", {"command": "ls"}, permit=UNRECORDED)
+    assert outcome.called == []
+    assert outcome.failure is Failure.NOT_PERMITTED
+    assert outcome.action["args"]["error"] == (
+        '"table.requested" not permitted: the audit log cannot be written'
+    )
 
 
 def test_nobody_is_asked_about_a_wrong_call() -> None:

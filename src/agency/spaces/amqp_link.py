@@ -35,11 +35,10 @@ from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery, Properties
 from agency.spaces.amqp_publisher import Publisher
-from agency.spaces.amqp_topology import BROADCAST_KEY, Topology
+from agency.spaces.amqp_topology import Topology
 from agency.threads import Latch
 
 __all__ = [
-    "BROADCAST_KEY",
     "Delivery",
     "Link",
     "Outcome",

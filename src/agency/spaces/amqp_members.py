@@ -31,12 +31,7 @@ from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_properties import Delivery
 from agency.spaces.amqp_publisher import Publisher
-from agency.spaces.amqp_topology import (
-    BROADCAST_KEY,
-    LEASE_ARGUMENTS,
-    MAILBOX_ARGUMENTS,
-    Topology,
-)
+from agency.spaces.amqp_topology import LEASE_ARGUMENTS, MAILBOX_ARGUMENTS, Topology
 
 __all__ = ["Member", "Members"]
 
@@ -283,19 +278,16 @@ class Member:
         self._held = True
         with self._members.connection.batch():
             self._lease_consumer = channel.basic_consume(self._lease, self._probed, auto_ack=True)
-            channel.exchange_declare(topology.exchange, "direct", durable=True)
+            if topology.account is None:
+                channel.exchange_declare(topology.exchange, "direct", durable=True)
             channel.queue_declare(self._mailbox, durable=True, arguments=MAILBOX_ARGUMENTS)
             channel.queue_declare(self._express, durable=True, arguments=MAILBOX_ARGUMENTS)
-            channel.queue_bind(
-                self._express, topology.exchange, topology.express_key(self.agent_id)
-            )
-            channel.queue_bind(self._mailbox, topology.exchange, BROADCAST_KEY)
-            channel.queue_bind(
-                self._mailbox,
-                topology.exchange,
-                self.agent_id,
-                callback=partial(self._bound, generation),
-            )
+            *others, last = topology.bindings(self.agent_id)
+            for queue, key in others:
+                channel.queue_bind(queue, topology.exchange, key)
+            queue, key = last
+            bound = partial(self._bound, generation)
+            channel.queue_bind(queue, topology.exchange, key, callback=bound)
 
     def _bound(self, generation: int, _frame: Any) -> None:
         if generation != self.generation or not self._held:

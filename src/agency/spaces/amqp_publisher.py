@@ -61,6 +61,8 @@ class Publisher:
         )
         self._loop = loop
         self._topology = topology
+        self._to_all = {topology.broadcast_key: topology.exchange}
+        self._to_one = topology.mail_exchange
         self._on_change = on_change
         self._channel: Any = None
         self._side_channel: Any = None
@@ -73,13 +75,18 @@ class Publisher:
             return
         frame_max = self.connection.frame_max
         if taken := self.outbox.take(amqp_frames.most_properties(frame_max)):
-            as_frames = partial(
-                amqp_frames.publish,
-                channel=self._channel.channel_number,
-                exchange=self._topology.exchange,
-                frame_max=frame_max,
+            number, to_all, to_one = self._channel.channel_number, self._to_all, self._to_one
+            self.connection.write(
+                b"".join(
+                    amqp_frames.publish(
+                        message,
+                        channel=number,
+                        exchange=to_all.get(message.routing_key, to_one),
+                        frame_max=frame_max,
+                    )
+                    for message in taken
+                )
             )
-            self.connection.write(b"".join(map(as_frames, taken)))
 
     def probe(self, lease_queue: str, on_answer: Callable[[bool], None]) -> None:
         """Ask the owner of a lease whether it is alive. `on_answer`: True, it says so; False, there
@@ -138,7 +145,8 @@ class Publisher:
         self._channel = channel
         channel.add_on_close_callback(self._channel_closed)
         channel.add_on_return_callback(self._returned)
-        channel.exchange_declare(self._topology.exchange, "direct", durable=True)
+        if self._topology.account is None:
+            channel.exchange_declare(self._topology.exchange, "direct", durable=True)
         self.connection.read(channel, amqp_frames.Confirms(self._confirmed))
         channel.confirm_delivery(_read_by_hand, callback=self._channel_ready)
 

@@ -10,6 +10,7 @@ when the first space is made, not before.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,20 +24,22 @@ from agency.envelope import Envelope, Kind, Receipt, answer
 from agency.errors import (
     AgencyError,
     Failure,
+    InvalidAgentId,
     InvalidMessage,
     MailboxFull,
     NotAccepted,
     OutcomeUnknown,
     SpaceClosed,
 )
+from agency.guest import Guest
 from agency.resident import Resident
-from agency.schema import BROADCAST, encode
+from agency.schema import BROADCAST, Message, encode
 from agency.space import Space
 from agency.spaces import amqp_wire
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery
-from agency.spaces.amqp_topology import Topology
+from agency.spaces.amqp_topology import Topology, account_of
 
 __all__ = ["AMQPOptions", "AMQPSpace"]
 
@@ -49,6 +52,7 @@ _FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the sp
 _TURN_AWAY_TIME: Final = 2.0  # seconds for the mail that the server still has for who leaves
 _PREFETCH: Final = 256  # messages of one mailbox that are here at a time, begun or not
 _REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
+_PASSED_ON: Final = "x-death"  # the header by which the server marks what a queue gave to another
 _EXPRESS: Final = {Kind.ANSWER, Kind.PART, Kind.CANCEL}
 
 
@@ -68,13 +72,17 @@ class AMQPSpace(Space):
     Args:
         amqp_options: Where the server is. By default what the environment says: `AMQPOptions.from_environment`.
         exchange: The name of the space; spaces of different names on one server know nothing of each other.
+        verified_senders: Take only messages of which the server has checked who sent them. The account `alice`
+            speaks for the ids `alice` and `alice/...`, and for no other. All applications of the space, and the
+            server's permissions, must be set up for it: see the guide to spaces.
         grace: Seconds that actions in progress are given to end when their agent is removed.
+        audit: A file for the audit log of the agents in this process; see `Space`.
 
     Raises:
         BrokerRefused: the server will not have us (account, virtual host, permission, certificate). At once.
         BrokerUnreachable: no server answered within `amqp_options.connect_timeout`.
         MissingExtra: the AMQP client is not installed.
-        ValueError: an `AMQP_...` variable or the name cannot be read.
+        ValueError: an `AMQP_...` variable or the name cannot be read, or the account can speak for nobody.
     """
 
     def __init__(
@@ -82,20 +90,26 @@ class AMQPSpace(Space):
         amqp_options: AMQPOptions | None = None,
         *,
         exchange: str = "agency",
+        verified_senders: bool = False,
         grace: float = 10.0,
+        audit: str | os.PathLike[str] | None = None,
     ) -> None:
-        super().__init__(grace=grace)
+        super().__init__(grace=grace, audit=audit)
         try:
-            self._topology = Topology(exchange)
             options = amqp_options or AMQPOptions.from_environment()
+            self._account = options.username if verified_senders else None
+            self._topology = Topology(exchange, self._account)
             from agency.spaces.amqp_link import Link
 
             with lifetime.undisturbed():
                 self._link = Link.connect(options, self._topology)
         except BaseException:
+            if self.audit is not None:
+                self.audit.close()
             lifetime.destroyed(self)
             raise
-        self._taken: dict[tuple[str, str], _Taken] = {}  # by id of the envelope, and of the agent
+        self._taken: dict[_Place, _Taken] = {}
+        self._suspects: set[str | None] = set()  # accounts that have sent in others' names
         self._markers: dict[str, threading.Event] = {}  # see _turn_away
         self._server_is_quick = True  # else nobody who leaves waits for it any more
 
@@ -111,7 +125,7 @@ class AMQPSpace(Space):
             OutcomeUnknown: the message was written, and the link broke for longer than 30 s.
         """
         body = encode(envelope.message)
-        properties = amqp_wire.to_properties(envelope, self._reply_to(envelope))
+        properties = amqp_wire.to_properties(envelope, self._reply_to(envelope), self._account)
         may_wait = not self._link.on_own_thread
         publication = self._link.publish(
             self._routing_key(envelope),
@@ -128,7 +142,18 @@ class AMQPSpace(Space):
         else:
             publication.when_settled(lambda settled: self._lost_later(envelope, settled))
 
+    def join(self, agent_id: str | None = None) -> Guest:
+        """See `Space.join`. Where senders are verified, a random id is one of this account's."""
+        if agent_id is None and self._account is not None:
+            agent_id = f"{self._account}/{Guest.random_id()}"
+        return super().join(agent_id)
+
     def _claim(self, agent_id: str) -> None:
+        if self._account is not None and account_of(agent_id) != self._account:
+            raise InvalidAgentId(
+                f"the account {self._account!a} does not speak for {agent_id!a}: where senders are "
+                f"verified, its agents are called {self._account!a} or {self._account + '/...'!a}"
+            )
         self._link.claim(agent_id)
 
     def _release(self, agent_id: str) -> None:
@@ -138,7 +163,7 @@ class AMQPSpace(Space):
             logger.exception("the id %r could not be given back in order", agent_id)
 
     def _connect(self, resident: Resident) -> None:
-        known: OrderedDict[str, _Taken] = OrderedDict()
+        known: OrderedDict[tuple[str, str], _Taken] = OrderedDict()
         self._link.consume(
             resident.agent.id,
             lambda delivery: self._take(resident, known, delivery),
@@ -168,8 +193,9 @@ class AMQPSpace(Space):
         )
         arrived = self._markers[marker.id] = threading.Event()
         try:
-            properties = amqp_wire.to_properties(marker, None)
-            self._link.publish(agent_id, encode(marker.message), properties, timeout=0)
+            properties = amqp_wire.to_properties(marker, None, self._account)
+            key = self._topology.key(agent_id)
+            self._link.publish(key, encode(marker.message), properties, timeout=0)
             if self._server_is_quick:
                 self._server_is_quick = arrived.wait(_TURN_AWAY_TIME)
         except AgencyError as error:
@@ -185,23 +211,24 @@ class AMQPSpace(Space):
         """
         to = envelope.message["to"]
         if envelope.kind not in _EXPRESS:
-            return to
+            return to if self._account is None else self._topology.key(to)
         if envelope.kind is not Kind.CANCEL and (taken := self._answered(envelope)) is not None:
-            return taken.reply_to or to
+            return taken.reply_to or self._topology.key(to)
         return self._topology.express_key(to)
 
     def _answered(self, envelope: Envelope) -> _Taken | None:
         """What this envelope answers, if it came from the server and is not settled."""
         if envelope.correlation_id is None:
             return None
-        return self._taken.get((envelope.correlation_id, envelope.message["from"]))
+        message = envelope.message
+        return self._taken.get((envelope.correlation_id, message["to"], message["from"]))
 
     def _being_handled(self) -> _Taken | None:
         """The delivery that the current action handles, if it came through this space."""
         turn = handling.get()
         if turn is None:
             return None
-        return self._taken.get((turn.envelope.id, turn.agent.id))
+        return self._taken.get((turn.envelope.id, turn.envelope.message["from"], turn.agent.id))
 
     def _reply_to(self, envelope: Envelope) -> str | None:
         if not envelope.wants_answer:
@@ -253,7 +280,7 @@ class AMQPSpace(Space):
     # Receiving, on the link's thread
 
     def _take(
-        self, resident: Resident, known: OrderedDict[str, _Taken], delivery: Delivery
+        self, resident: Resident, known: OrderedDict[tuple[str, str], _Taken], delivery: Delivery
     ) -> None:
         try:
             envelope = amqp_wire.read(delivery, self._new_id)
@@ -261,28 +288,55 @@ class AMQPSpace(Space):
             self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
             self._link.acknowledge(delivery)
             return
+        if self._account is not None and not self._is_proven(envelope.message, delivery):
+            self._link.acknowledge(delivery)
+            return
         if (marker := self._markers.get(envelope.id)) is not None:
             self._link.acknowledge(delivery)
             marker.set()
             return
         message, agent = envelope.message, resident.agent
-        again = known.get(envelope.id)
+        sender = message["from"]
+        again = known.get((sender, envelope.id))  # ids can be guessed: nobody takes up another's
         if again is not None:
             again.came_again(delivery)
             return
-        own_broadcast = message["to"] == BROADCAST and message["from"] == agent.id
+        own_broadcast = message["to"] == BROADCAST and sender == agent.id
         if own_broadcast and not agent._agency.receive_own_broadcasts:
             self._link.acknowledge(delivery)
             return
-        place = (envelope.id, agent.id)
+        place = (envelope.id, sender, agent.id)
         taken = _Taken(delivery, self._link.acknowledge, partial(self._taken.pop, place, None))
         self._taken[place] = taken
         if amqp_wire.unique_in_the_world(envelope.id):
-            known[envelope.id] = taken
+            known[sender, envelope.id] = taken
             if len(known) > _REMEMBERED:
                 known.popitem(last=False)
         envelope.receipt = taken
         resident.deliver(envelope)
+
+    def _is_proven(self, message: Message, delivery: Delivery) -> bool:
+        """Whether the server vouches for the sender. If not, the message is a dead letter, and is not
+        answered: whom it names has not sent it.
+        """
+        properties, sender = delivery.properties, message["from"]
+        account = properties.user_id
+        if account == account_of(sender) and _PASSED_ON not in properties.headers:
+            return True
+        detail = f"account {account!a} does not speak for {sender!a}"
+        if _PASSED_ON in properties.headers:
+            account, detail = None, f"what {sender!a} sent was passed on by somebody"
+        if account not in self._suspects:
+            self._suspects.add(account)
+            logger.warning(
+                "messages are refused, of which this is the first one from there: %s", detail
+            )
+        self._dead_letters.add(DeadLetter(Reason.BAD_SENDER, dict(message), detail))
+        return False
+
+
+_Place = tuple[str, str, str]
+"""Which message, by the ids of its envelope, its sender and its receiver."""
 
 
 class _Taken(Receipt):

@@ -3,22 +3,23 @@
 Pure values, written down for other programs in `docs/wire-format.md`. All arguments are explicit
 and constant, and the version stands in every name, so a later layout never collides with this one
 (an AMQP server refuses to declare a queue again with other arguments). They are accepted by
-RabbitMQ 3.10 up to 4.x. Above: `amqp_link`.
+RabbitMQ 3.10 up to 4.x. Where senders are verified, no exchange is the space's own: mail goes to
+mailboxes by their names, so that nobody can have copies of it, and broadcasts through an exchange
+that the server has anyway and nobody can delete. Above: `amqp_link`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-__all__ = ["BROADCAST_KEY", "LEASE_ARGUMENTS", "MAILBOX_ARGUMENTS", "Topology"]
+from agency.schema import BROADCAST
 
-BROADCAST_KEY: Final = "*"
-"""Every mailbox is bound with its agent's id and with this. The exchange is direct: neither is ever
-a pattern.
-"""
+__all__ = ["LEASE_ARGUMENTS", "MAILBOX_ARGUMENTS", "Topology", "account_of"]
 
 LEASE_ARGUMENTS: Final[dict[str, Any]] = {
     "x-queue-type": "classic",
@@ -42,6 +43,15 @@ MAILBOX_ARGUMENTS: Final[dict[str, Any]] = {
 _VERSION: Final = "v1"
 _NAME_BYTES: Final = 255  # AMQP 0-9-1 section 4.2.5.3: a short string
 _SPACE_BYTES: Final = 100
+_ACCOUNT_BYTES: Final = 100  # percent-encoded; so the account is in every name, however long the id
+_SEPARATOR: Final = "/"
+
+
+def account_of(agent_id: str) -> str:
+    """The one account that speaks for this id where senders are verified: `alice` for `alice` and for
+    `alice/anything`.
+    """
+    return agent_id.partition(_SEPARATOR)[0]
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,66 @@ class Topology:
 
     space: str
     """The `exchange=` of `AMQPSpace`: several spaces share a server under different names."""
+    account: str | None = None
+    """Whom this process speaks for; None if senders are not verified."""
 
     def __post_init__(self) -> None:
         if not self.space or len(self.space.encode()) > _SPACE_BYTES:
             raise ValueError(f"exchange: the name must have 1 to {_SPACE_BYTES} bytes")
         if self.space.startswith("amq.") or not self.space.isprintable():
             raise ValueError('exchange: the name must be printable and not begin with "amq."')
+        if self.account is not None and (
+            _SEPARATOR in self.account or len(_encoded(self.account)) > _ACCOUNT_BYTES
+        ):
+            raise ValueError(
+                f"username: {self.account!a} cannot speak for agents: it has a {_SEPARATOR!a} or, "
+                f"percent-encoded, more than {_ACCOUNT_BYTES} bytes"
+            )
 
     @property
     def exchange(self) -> str:
-        """The durable direct exchange through which all messages of the space go."""
-        return f"{self.space}.{_VERSION}"
+        """The durable direct exchange that queues are bound to. All messages of the space go through
+        it; where senders are verified, broadcasts only.
+        """
+        return self._prefix if self.account is None else "amq.direct"
+
+    @property
+    def mail_exchange(self) -> str:
+        """The exchange for messages to one agent. The default exchange, where senders are verified:
+        nobody can bind anything to it.
+        """
+        return self._prefix if self.account is None else ""
+
+    @property
+    def broadcast_key(self) -> str:
+        """The routing key that reaches every mailbox. Exchanges are direct: no key is ever a pattern."""
+        return BROADCAST if self.account is None else f"{self._prefix}.*"
+
+    def key(self, agent_id: str) -> str:
+        """The routing key that reaches the agent's mailbox; for `*`, everybody's."""
+        if self.account is None:
+            return agent_id
+        return self.broadcast_key if agent_id == BROADCAST else self.mailbox(agent_id)
+
+    def bindings(self, agent_id: str) -> list[tuple[str, str]]:
+        """Which of the agent's queues are bound, and with which keys."""
+        mailbox = self.mailbox(agent_id)
+        if self.account is not None:
+            return [(mailbox, self.broadcast_key)]
+        return [
+            (self.express(agent_id), self.express_key(agent_id)),
+            (mailbox, self.broadcast_key),
+            (mailbox, agent_id),
+        ]
+
+    def permissions(self, account: str) -> tuple[str, str, str]:
+        """What an account may configure, write and read where senders are verified: three regular
+        expressions for `rabbitmqctl set_permissions`, in this order.
+
+        With these it can use its own agents' queues, send to all others, and nothing else.
+        """
+        own = rf"{re.escape(self._prefix)}\.[^.]+\.{re.escape(_encoded(account))}(%2F.*)?"
+        return f"^{own}$", rf"^({own}|amq\.default|amq\.direct)$", rf"^({own}|amq\.direct)$"
 
     def lease(self, agent_id: str) -> str:
         """The queue that only one connection can own: its owner is the agent."""
@@ -79,17 +138,30 @@ class Topology:
         return self._queue("express", agent_id)
 
     def express_key(self, agent_id: str) -> str:
-        """The routing key of that queue. It begins with `amq.`, which no agent's id does."""
-        return _shortened("amq.express.", agent_id)
+        """The routing key of that queue. It begins with `amq.`, which no agent's id does; where
+        senders are verified, it is the queue's name.
+        """
+        return (
+            _shortened("amq.express.", agent_id) if self.account is None else self.express(agent_id)
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.space}.{_VERSION}"
 
     def _queue(self, purpose: str, agent_id: str) -> str:
         # The encoded id has no dot, so the name reads unambiguously from the right.
-        return _shortened(f"{self.space}.{_VERSION}.{purpose}.", agent_id)
+        return _shortened(f"{self._prefix}.{purpose}.", agent_id)
 
 
+def _encoded(text: str) -> str:
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+@lru_cache(maxsize=1024)
 def _shortened(prefix: str, agent_id: str) -> str:
     """The prefix and the percent-encoded id, in 255 bytes; a digest stands for what does not fit."""
-    encoded = quote(agent_id, safe="").replace(".", "%2E").replace("~", "%7E")
+    encoded = _encoded(agent_id)
     room = _NAME_BYTES - len(prefix.encode())
     if len(encoded) > room:
         digest = hashlib.sha256(agent_id.encode()).hexdigest()[:32]

@@ -36,9 +36,11 @@ _LONGEST_ID: Final = 255
 _OUR_ID: Final = re.compile(r"[0-9a-f]{32}\.[0-9]+")
 
 
-def to_properties(envelope: Envelope, reply_to: str | None) -> Properties:
+def to_properties(
+    envelope: Envelope, reply_to: str | None, account: str | None = None
+) -> Properties:
     """What travels beside the body of this envelope. `reply_to` is the routing key for an answer,
-    if one is awaited.
+    if one is awaited; `account` is what the server checks, if senders are verified.
     """
     headers: dict[str, Any] = {}
     if envelope.hops:
@@ -63,6 +65,7 @@ def to_properties(envelope: Envelope, reply_to: str | None) -> Properties:
         content_type="application/json",
         timestamp=int(time.time()),
         expiration=expiration,
+        user_id=account,
         headers=headers,
     )
 

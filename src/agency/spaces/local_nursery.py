@@ -26,6 +26,7 @@ import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from mmap import mmap
+from pathlib import Path
 from typing import Any, Final
 
 from agency.spaces.local_frames import connection
@@ -52,7 +53,7 @@ class Nursery:
         memory: what the application shares with the hub.
     """
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, audit: Path | None) -> None:
         self._control, their_control = socket.socketpair()
         self.hub, their_hub = connection()
         self._lock = threading.Lock()
@@ -71,7 +72,12 @@ class Nursery:
             )
         os.close(memory)
         self._replies = self._control.makefile("r", encoding="utf-8")
-        setting = {"argv": sys.argv, "grace": grace, "main": _main_module()}
+        setting = {
+            "argv": sys.argv,
+            "grace": grace,
+            "main": _main_module(),
+            "audit": None if audit is None else str(audit),
+        }
         self._ask({"setting": setting, "modules": _standard_modules()})
 
     def start_worker(self, number: int) -> int:

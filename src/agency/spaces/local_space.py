@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 import queue
 import sys
@@ -92,6 +93,7 @@ class LocalSpace(Space):
         max_workers: pack the agents into this many processes; None gives each its own.
         start_timeout: seconds that the construction of an agent in another process may take.
         grace: seconds that actions in progress are given to end when their agent is removed.
+        audit: a file for the audit log, for the agents in all processes; see `Space`.
     """
 
     def __init__(
@@ -100,10 +102,11 @@ class LocalSpace(Space):
         max_workers: int | None = None,
         start_timeout: float = 120.0,
         grace: float = 10.0,
+        audit: str | os.PathLike[str] | None = None,
     ) -> None:
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers is at least 1, or None for one each, not {max_workers}")
-        super().__init__(grace=grace)
+        super().__init__(grace=grace, audit=audit)
         self._crew = self._relay = Relay(f"agency-{type(self).__name__}")
         self._max_workers = max_workers
         self._start_timeout = check_seconds("start_timeout", start_timeout)
@@ -247,7 +250,7 @@ class LocalSpace(Space):
 
     def _open_nursery(self) -> Nursery:
         try:
-            nursery = Nursery(self._grace)
+            nursery = Nursery(self._grace, None if self.audit is None else self.audit.path)
         except OSError as error:
             raise StartFailed(f"no process can be started: {error}") from error
         link = Link(

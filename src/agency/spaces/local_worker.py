@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from agency import lifetime
 from agency.agent import Agent, handling
+from agency.audit import AuditLog
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, Receipt
 from agency.errors import AgencyError, NotAccepted, StartFailed
@@ -62,6 +63,8 @@ class Setting:
     """The `name` (if it was run with -m) and `path` of the main module; None for what it does not
     have.
     """
+    audit: str | None
+    """The file of the audit log, if there is one."""
 
 
 _ANSWERS: Final = frozenset({Kind.ANSWER, Kind.TELL})
@@ -139,8 +142,11 @@ class _Door:
 class _WorkerSpace(Space):
     """The space as the agents in a worker see it: everything goes through the hub."""
 
-    def __init__(self, end: socket.socket, memory: mmap, grace: float) -> None:
+    def __init__(
+        self, end: socket.socket, memory: mmap, grace: float, audit: str | None = None
+    ) -> None:
         super().__init__(grace=grace)
+        self.audit = None if audit is None else AuditLog(audit)  # not opened before it is needed
         self._crew = relay = Relay("agency-worker")
         self._words = progress_in(memory)
         self._doors: dict[str, _Door] = {}
@@ -333,7 +339,7 @@ def run_worker(end: socket.socket, memory: mmap, setting: Setting) -> None:
     lifetime.leave_signals_to_parent()
     sys.argv[:] = setting.argv
     _Definitions(setting.main).announce()
-    space = _WorkerSpace(end, memory, setting.grace)
+    space = _WorkerSpace(end, memory, setting.grace, setting.audit)
     space.link.start()
     while (task := space.tasks.get()) is not None:
         try:
