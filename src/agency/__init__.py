@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED, ACCESS_REQUESTED, AccessPolicy
 from agency.actions import action
-from agency.agent import Agent, current_message, current_senders
+from agency.agent import Agent, current_message, current_redelivered, current_senders
 from agency.deadletters import DeadLetter, DeadLetters, Reason
 from agency.errors import (
     ActionError,
@@ -94,6 +94,7 @@ __all__ = [
     "UnknownAgent",
     "action",
     "current_message",
+    "current_redelivered",
     "current_senders",
     "digest",
     "format_command",

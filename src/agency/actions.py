@@ -55,6 +55,7 @@ class _Declaration:
     name: str | None
     help: Any
     access_policy: AccessPolicy
+    at_most_once: bool
     specs: dict[tuple[str, Callable[..., Any]], ActionSpec] = field(default_factory=dict)
     """Of the method and those that override it: classes that inherit a method share its spec."""
 
@@ -69,7 +70,11 @@ class _Declaration:
 def action(function: Function, /) -> Function: ...
 @overload
 def action(
-    *, name: str | None = None, help: Any = None, access_policy: AccessPolicy = ACCESS_PERMITTED
+    *,
+    name: str | None = None,
+    help: Any = None,
+    access_policy: AccessPolicy = ACCESS_PERMITTED,
+    at_most_once: bool = False,
 ) -> Callable[[Function], Function]: ...
 def action(
     function: Function | None = None,
@@ -78,6 +83,7 @@ def action(
     name: str | None = None,
     help: Any = None,  # the seeds' name for it
     access_policy: AccessPolicy = ACCESS_PERMITTED,
+    at_most_once: bool = False,
 ) -> Function | Callable[[Function], Function]:
     """Make a method an action: something that other agents can invoke.
 
@@ -90,6 +96,10 @@ def action(
         name: what others call it; the method's name by default.
         help: replaces the generated help object entirely; any JSON value.
         access_policy: who may invoke it.
+        at_most_once: whether it must not be run twice for one message. Where messages outlive the
+            receiver's process (`AMQPSpace`), one that a dead process had been given is then not
+            begun by the successor: whoever sent it is told that nobody knows whether the action
+            ran. By default it is begun again, and `current_redelivered` says so.
 
     Raises:
         InvalidAction: not used on a function, or an argument is not of the kind described here.
@@ -102,11 +112,13 @@ def action(
         raise InvalidAction(
             f"@action: access_policy is ACCESS_PERMITTED, ACCESS_DENIED or ACCESS_REQUESTED, not {access_policy!r}"
         ) from None
+    if type(at_most_once) is not bool:
+        raise InvalidAction(f"@action: at_most_once is True or False, not {at_most_once!r}")
     try:
         own_help = freeze_value(help, "help")
     except InvalidMessage as error:
         raise InvalidAction(f"@action: {error}") from error
-    declaration = _Declaration(name, own_help, policy)
+    declaration = _Declaration(name, own_help, policy, at_most_once)
 
     def mark(method: Function) -> Function:
         if not inspect.isfunction(method):
@@ -138,6 +150,7 @@ class ActionSpec:
         self.method_name = attribute
         """Where the class has the method, whatever the function calls itself."""
         self.access_policy = declaration.access_policy
+        self.at_most_once = declaration.at_most_once
         self.help_override = declaration.help
         self.is_stream = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)

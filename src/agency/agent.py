@@ -32,6 +32,7 @@ __all__ = [
     "Home",
     "Membership",
     "current_message",
+    "current_redelivered",
     "current_senders",
     "handling",
     "home_of",
@@ -425,6 +426,14 @@ def current_message() -> dict[str, Any] | None:
     """
     turn = handling.get()
     return None if turn is None else cast("dict[str, Any]", turn.envelope.message)
+
+
+def current_redelivered() -> bool:
+    """Whether the message being handled may have been begun before: it was in the care of a process that
+    died, or lost its link to the broker. Always False where no message outlives its process.
+    """
+    turn = handling.get()
+    return turn is not None and turn.envelope.redelivered
 
 
 def current_senders() -> tuple[str, ...]:

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     NO_SUCH_AGENT = "no_such_agent"
     AGENT_REMOVED = "agent_removed"
     AGENT_DIED = "agent_died"
+    PERHAPS_BEGUN = "perhaps_begun"
+    DELIVERY_LIMIT = "delivery_limit"
     EXPIRED = "expired"
     LATE_ANSWER = "late_answer"
     HOP_LIMIT = "hop_limit"

@@ -66,7 +66,7 @@ TELL, REQUEST, STREAM, PART, ANSWER, CANCEL = Kind
 class Receipt:
     """What a transport wants to know of a message it handed over. This one wants to know nothing.
 
-    The runner calls `started` right before the agent begins with the message and `settled` when all
+    The runner calls `may_start` right before the agent begins with the message and `settled` when all
     that the message causes here has been done, its answer sent. Both are called at most once, in
     this order, from any thread, and must not block or raise. A message that is dropped unstarted is
     only `settled`.
@@ -74,8 +74,11 @@ class Receipt:
 
     __slots__ = ()
 
-    def started(self) -> None:
-        """The agent begins with the message."""
+    def may_start(self) -> bool:
+        """The agent begins with the message, unless this is False: then the message is no longer in
+        its care, and it forgets it without a word.
+        """
+        return True
 
     def settled(self) -> None:
         """The message needs no one's attention any more."""
@@ -111,7 +114,7 @@ class Envelope:
     trace: str | None = None
     """A W3C `traceparent`, handed on unchanged from message to message."""
     redelivered: bool = False
-    """The transport may have delivered this message before."""
+    """The transport may have delivered this message before, here or to a process that died."""
     receipt: Receipt | None = None
     """How to tell the transport what became of the message. Not sent."""
     _senders: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)

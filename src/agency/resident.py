@@ -324,8 +324,8 @@ class Resident:
         if envelope.deadline is not None and envelope.expired():
             self._place.drop(envelope, Reason.EXPIRED)
             return None
-        if envelope.receipt is not None:
-            envelope.receipt.started()
+        if envelope.receipt is not None and not envelope.receipt.may_start():
+            return None
         return envelope.twin() if envelope.message["to"] == BROADCAST else envelope
 
     def emit(self, part: Envelope) -> bool:

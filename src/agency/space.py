@@ -311,8 +311,6 @@ class Space(ABC):
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
         self._dead_letters.add(DeadLetter(reason, dict(duplicate(envelope.message)), detail))
-        if envelope.receipt is not None:
-            envelope.receipt.settled()
         message = envelope.message
         if reason in _ANSWERED and (
             envelope.wants_answer or _is_told_without_asking(envelope, reason)
@@ -330,6 +328,8 @@ class Space(ABC):
                     self.route(refusal)
             except AgencyError as error:
                 logger.debug("nobody could be told that a request was lost: %s", error)
+        if envelope.receipt is not None:
+            envelope.receipt.settled()
 
     # Inside
 
@@ -490,7 +490,7 @@ def _move_in(resident: Resident) -> None:
 def _is_told_without_asking(envelope: Envelope, reason: Reason) -> bool:
     """Whether even a sender that does not wait is to get an `error`: its message may have run in part."""
     return (
-        reason is Reason.AGENT_DIED
+        _ANSWERED[reason][0] is Failure.OUTCOME_UNKNOWN
         and envelope.kind is Kind.TELL
         and envelope.message["to"] != BROADCAST
         and envelope.message["action"]["name"] not in {"response", "error"}
@@ -501,6 +501,14 @@ _ANSWERED = {
     Reason.NO_SUCH_AGENT: (Failure.NO_SUCH_AGENT, 'there is no agent "{}" in the space'),
     Reason.AGENT_REMOVED: (Failure.NO_SUCH_AGENT, '"{}" left the space before it took the message'),
     Reason.AGENT_DIED: (Failure.OUTCOME_UNKNOWN, '"{}" died; nobody knows whether the action ran'),
+    Reason.PERHAPS_BEGUN: (
+        Failure.OUTCOME_UNKNOWN,
+        'nobody knows whether the action ran: "{}" was given the message before, and does not begin it twice',
+    ),
+    Reason.DELIVERY_LIMIT: (
+        Failure.OUTCOME_UNKNOWN,
+        'nobody knows whether the action ran: "{}" was given the message too often, and never ended it',
+    ),
     Reason.HOP_LIMIT: (
         Failure.FAILED,
         'the message to "{}" is the last of too many that caused each other',

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agency import AMQPSpace
 from agency.spaces.amqp_options import AMQPOptions
+from tests.faults.tools import leaves_nothing_behind
 
 read = AMQPOptions.from_environment
 
@@ -139,3 +141,11 @@ def test_values_out_of_range_are_refused_by_name(options: dict[str, object]) -> 
     (name,) = options
     with pytest.raises(ValueError, match=name):
         AMQPOptions(**options)  # type: ignore[arg-type]
+
+
+def test_certificates_that_cannot_be_read_are_an_error_before_anything_is_open() -> None:
+    options = AMQPOptions(use_ssl=True, ca_file="/nowhere/ca.pem")
+    with leaves_nothing_behind():
+        for _ in range(10):
+            with pytest.raises(FileNotFoundError):
+                AMQPSpace(options)

@@ -27,10 +27,14 @@ IDS += ["ü" * 127, "ü" * 126 + "u", "x" * 254 + "y", "lease.x", "v1.mailbox.x"
 
 
 def test_queue_names_are_short_strings_and_differ() -> None:
-    spaces = [Topology("agency"), Topology("agency.v1.mailbox"), Topology("s" * 100)]
-    names = [
-        name for t in spaces for id in IDS for name in (t.lease(id), t.mailbox(id), t.express(id))
+    spaces = [
+        Topology("agency"),
+        Topology("agency", replicated=True),
+        Topology("agency.v1.mailbox"),
+        Topology("s" * 100),
     ]
+    names = [name for t in spaces for id in IDS for name in (t.mailbox(id), t.express(id))]
+    names += [t.lease(id) for t in spaces if not t.replicated for id in IDS]
     assert len(set(names)) == len(names)
     assert max(len(name.encode()) for name in names) <= 255
     assert all(name.isascii() and name.isprintable() for name in names)
@@ -76,3 +80,11 @@ def test_an_account_that_cannot_be_told_from_an_id_speaks_for_nobody(account: st
 def test_a_space_name_that_amqp_cannot_carry_is_refused(space: str) -> None:
     with pytest.raises(ValueError, match="exchange"):
         Topology(space)
+
+
+def test_what_replicated_mailboxes_give_up_goes_to_a_queue_of_all_only_if_all_may_write_there() -> None:
+    assert Topology("agency", replicated=True).dead_letters == "agency.v1.dead-letters"
+    verified = Topology("agency", "alice", replicated=True)
+    assert verified.dead_letters is None
+    assert "x-dead-letter-exchange" not in verified.mailbox_arguments
+    assert Topology("agency").dead_letters is None

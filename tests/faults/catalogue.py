@@ -230,8 +230,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         19,
         "A message kills whoever begins with it.",
-        lacking="On LocalSpace it kills once, as nothing is begun again. On AMQPSpace it comes again to "
-        "every successor: there is no limit to how often.",
+        lacking="On LocalSpace it kills once, as nothing is begun again. On AMQPSpace see F41.",
     ),
     Fault(
         20,
@@ -315,8 +314,17 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew",
             "a_hundred_receivers_are_killed_at_random",
         )
-        + _tests(_LINK, "what_is_not_acknowledged_comes_again_to_the_next_holder"),
-        lacking="What had been begun is begun again by the successor, whether the action bears that or not.",
+        + _tests(_LINK, "what_is_not_acknowledged_comes_again_to_the_next_holder")
+        + _tests(
+            "faults/test_redelivery.py",
+            "what_a_dead_process_had_begun_is_begun_again_and_told_so",
+            "an_action_that_is_run_at_most_once_is_not_run_again_and_who_waits_is_told",
+            "a_stream_that_is_run_at_most_once_ends_as_unknown",
+            "a_sender_that_does_not_wait_gets_an_error_for_all_that_the_dead_process_had_been_given",
+            "a_cut_link_keeps_nothing_from_being_run_that_is_run_at_most_once",
+        ),
+        lacking="Of an action that is `at_most_once`, nothing runs that a dead process had been given, begun or "
+        "not: up to 256 messages. If broker and receiver are killed at the same moment, a mark may be lost.",
     ),
     Fault(
         30,
@@ -333,6 +341,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_network.py",
             "a_host_that_vanishes_is_succeeded_and_fenced_when_it_comes_back",
         )
+        + _tests(
+            "faults/test_redelivery.py",
+            "who_has_lost_its_id_begins_with_none_of_the_mail_that_it_had",
+        )
         + _tests(_LINK, "a_silent_holder_is_waited_for_and_succeeded"),
     ),
     Fault(
@@ -343,7 +355,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "an_id_in_use_is_refused_at_once_and_its_holder_left_alone",
             "of_many_claimants_exactly_one_wins",
         )
-        + _conformance("an_id_belongs_to_one_application"),
+        + _conformance("an_id_belongs_to_one_application")
+        + _tests(
+            "faults/test_replicated.py",
+            "an_id_is_unique_and_its_agent_reached_whichever_kind_of_mailbox_it_has",
+        ),
     ),
     Fault(
         33,
@@ -436,7 +452,12 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         41,
         "A message kills every receiver on AMQP.",
-        lacking="Not built, see F19.",
+        _tests(
+            "faults/test_replicated.py",
+            "a_message_that_five_receivers_died_of_is_set_aside_and_those_behind_it_are_handled",
+        ),
+        lacking="Mailboxes that are not replicated keep no count: there is no limit to how often it comes "
+        "again, unless the action is `at_most_once`. With `concurrency` an innocent message may be set aside first.",
     ),
     Fault(
         42,
@@ -445,8 +466,9 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_cluster.py",
             "nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing",
         ),
-        lacking="Mailboxes live on one node (classic queues); while that node is down, mail to them is "
-        "not accepted as such: it counts as mail to nobody.",
+        lacking="Mailboxes that are not replicated live on one node; while it is down, mail to them counts as "
+        "mail to nobody. To replicated ones `send` waits; what an action sends in the seconds without a "
+        "leader may be refused.",
     ),
     Fault(
         43,

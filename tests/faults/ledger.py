@@ -125,6 +125,11 @@ class Ledger:
         """How many different messages have been `attempted`, `accepted`, `begun` and so on so far."""
         return len({item for what, item, _, _ in self._events() if what == kind})
 
+    def times_begun(self, sender: str, receiver: str, number: int) -> int:
+        """How often this message has been begun so far."""
+        item = Item(sender, receiver, number)
+        return sum(what == "begun" and which == item for what, which, _, _ in self._events())
+
     def verdict(self) -> Verdict:
         """Read it all."""
         noted: dict[str, list[Item]] = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action
+from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action, current_redelivered
 from tests.faults.ledger import Ledger
 
-__all__ = ["Busy", "Guarded", "Odd", "Recorder"]
+__all__ = ["Busy", "Guarded", "Lasting", "Odd", "Recorder"]
 
 
 class Recorder(Agent):
@@ -38,6 +40,38 @@ class Recorder(Agent):
 
     def before_remove(self) -> None:
         self._ledger.close()
+
+
+class Lasting(Recorder):
+    """Begins with a message and stays at it: one that lets `again` be run twice, and else none."""
+
+    @action
+    def again(self, number: int) -> str:
+        self.note(number)
+        if not current_redelivered():
+            self.leaving.wait()
+        return "run again"
+
+    @action(at_most_once=True)
+    def plain(self, number: int) -> None:
+        self.note(number)
+        self.leaving.wait()
+
+    @action(at_most_once=True)
+    async def asynchronous(self, number: int) -> None:
+        self.note(number)
+        await asyncio.Event().wait()
+
+    @action(at_most_once=True)
+    def produced(self, number: int) -> Iterator[int]:
+        self.note(number)
+        yield number
+        self.leaving.wait()
+
+    @action(at_most_once=True)
+    def quick(self, number: int) -> bool:
+        self.note(number)
+        return current_redelivered()
 
 
 class Odd(Agent):

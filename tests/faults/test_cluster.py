@@ -1,5 +1,5 @@
-"""Faults of a cluster of three real nodes. Mailboxes live on one node each today, and these tests say what that means:
-what is not delivered is told, and what was accepted comes when its node does.
+"""Faults of a cluster of three real nodes. Mailboxes live on one node each: what is not delivered is told, and what was
+accepted comes when its node does. Replicated ones live on all: mail is taken and delivered without the node.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def cluster() -> Iterator[Cluster]:
 class Load:
     """Two applications on whichever nodes there are: ann sends to bob, who notes."""
 
-    def __init__(self, cluster: Cluster, ledger: Ledger, path: Path) -> None:
+    def __init__(self, cluster: Cluster, ledger: Ledger, path: Path, *, replicated: bool) -> None:
         exchange = f"cluster-{uuid.uuid4().hex}"
         options = cluster.options(heartbeat=2)
-        self.sending = AMQPSpace(options, exchange=exchange)
-        self.receiving = AMQPSpace(options, exchange=exchange)
+        self.replicated = replicated
+        self.sending = AMQPSpace(options, exchange=exchange, replicated=replicated)
+        self.receiving = AMQPSpace(options, exchange=exchange, replicated=replicated)
         self.receiving.add(Recorder, "bob", path)
         self.ann = self.sending.join("ann")
         self.ledger = ledger
@@ -56,15 +57,19 @@ class Load:
         ends(self.receiving.destroy)
 
 
-@pytest.fixture
-def load(cluster: Cluster, ledger: Ledger, tmp_path: Path) -> Iterator[Load]:
-    load = Load(cluster, ledger, tmp_path / "ledger")
+@pytest.fixture(params=[False, True], ids=["on one node", "replicated"])
+def load(
+    request: pytest.FixtureRequest, cluster: Cluster, ledger: Ledger, tmp_path: Path
+) -> Iterator[Load]:
+    load = Load(cluster, ledger, tmp_path / "ledger", replicated=request.param)
     yield load
     load.destroy()
 
 
 def check(load: Load) -> None:
-    """When all is whole again, mail flows again; nothing was lost without a dead letter."""
+    """When all is whole again, mail flows again; nothing was lost without a dead letter, and nothing at
+    all of replicated mailboxes.
+    """
     before = load.ledger.count("begun")
     load.send(50)
     eventually(
@@ -74,7 +79,9 @@ def check(load: Load) -> None:
     )
     verdict = load.ledger.verdict()
     print(verdict)  # noqa: T201  # the figures of a long run
-    assert verdict.is_clean(losses_told=True), verdict
+    assert verdict.is_clean(losses_told=not load.replicated), verdict
+    if load.replicated:
+        assert verdict.dead == {}
 
 
 def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(

@@ -120,6 +120,22 @@ def test_a_table_is_made_once_a_class() -> None:
     assert ActionTable.of(Painter) is ActionTable.of(Painter)
 
 
+def test_whether_an_action_may_be_run_twice_is_declared_and_kept_by_overrides() -> None:
+    class Parent(Agent):
+        @action(at_most_once=True)
+        def once(self) -> None: ...
+
+        @action
+        def again(self) -> None: ...
+
+    class Child(Parent):
+        def once(self) -> None: ...
+
+    assert [spec(name, Child).at_most_once for name in ("once", "again")] == [True, False]
+    with pytest.raises(InvalidAction, match="at_most_once"):
+        action(at_most_once="yes")  # type: ignore[call-overload]
+
+
 def test_an_override_keeps_what_was_declared_unless_it_declares_anew() -> None:
     class Child(Painter):
         def original(self) -> None: ...

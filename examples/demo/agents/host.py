@@ -1,7 +1,8 @@
 """Host: the operating system as an agent, each call approved by a person.
 
 An example of an agent with dangerous actions. All of them are `ACCESS_REQUESTED`, so every call is
-put to `request_permission` first, which asks on the terminal where the application runs:
+put to `request_permission` first, which asks on the terminal where the application runs. Those that
+change something are `at_most_once`: if the application dies, nothing is done twice.
 
     space.add(Host, "Host")
 
@@ -76,7 +77,7 @@ class Host(Agent):
         """The approver that the demo's settings name; by default none, which means the terminal."""
         return os.environ.get("HOST_APPROVER") or None
 
-    @action(access_policy=ACCESS_REQUESTED)
+    @action(access_policy=ACCESS_REQUESTED, at_most_once=True)
     def shell_command(self, command: str) -> str:
         """
         Execute a shell command
@@ -106,7 +107,7 @@ class Host(Agent):
         """
         return files.read(file_path)
 
-    @action(access_policy=ACCESS_REQUESTED)
+    @action(access_policy=ACCESS_REQUESTED, at_most_once=True)
     def write_to_file(self, file_path: str, text: str, append: bool = False) -> str:
         """Write text to a file, in place of what was there.
 
@@ -121,7 +122,7 @@ class Host(Agent):
         written = files.write(file_path, text, append=append)
         return f"Wrote {written} bytes to {file_path}"
 
-    @action(access_policy=ACCESS_REQUESTED)
+    @action(access_policy=ACCESS_REQUESTED, at_most_once=True)
     def delete_file(self, file_path: str) -> str:
         """Delete a file.
 

@@ -24,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -64,6 +65,8 @@ class Link:
         pika_log = logging.getLogger("pika")
         if pika_log.level == logging.NOTSET:  # it logs every lost connection as several errors
             pika_log.setLevel(logging.CRITICAL)
+        # A file of certificates that cannot be read is found out before anything is open.
+        options = replace(options, ssl_context=options.client_ssl_context())
         self.topology = topology
         self._options = options
         self._process = os.getpid()
@@ -197,6 +200,11 @@ class Link:
         self._acknowledged.append(delivery)
         self._wake()
 
+    def set_aside(self, delivery: Delivery) -> None:
+        """`acknowledge`, but a replicated mailbox moves it to the dead letters of the space."""
+        self._commands.append(partial(self._members.set_aside, delivery))
+        self._wake()
+
     def release(self, agent_id: str, *, delete_mailbox: bool) -> None:
         """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
         successor or go.
@@ -236,6 +244,10 @@ class Link:
         )
         self._wake()
         return publication
+
+    def renew(self) -> None:
+        """Publish over a new connection from now on; what is unconfirmed is written again."""
+        self._submit(self._publisher.connection.drop)
 
     def close(self, timeout: float) -> list[Publication]:
         """Send what is left, for up to `timeout` seconds, then end the connections and with them

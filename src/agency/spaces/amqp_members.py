@@ -31,13 +31,22 @@ from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_properties import Delivery
 from agency.spaces.amqp_publisher import Publisher
-from agency.spaces.amqp_topology import LEASE_ARGUMENTS, MAILBOX_ARGUMENTS, Topology
+from agency.spaces.amqp_topology import (
+    DEAD_LETTERS_ARGUMENTS,
+    DEAD_LETTERS_KEY,
+    LEASE_ARGUMENTS,
+    Topology,
+)
 
 __all__ = ["Member", "Members"]
 
 _log = logging.getLogger("agency.amqp")
 
 _REASSERT_INTERVAL: Final = 5.0  # seconds
+_CONSUME_TIME: Final = 6.0
+"""Seconds after which a consumer of a replicated mailbox is taken to be forgotten: RabbitMQ forgets it if the
+queue has no leader at that moment, and then does nothing more for the channel.
+"""
 _PROBE_INTERVAL: Final = 2.0  # seconds between questions to a silent holder
 _RESOURCE_LOCKED: Final = 405
 _FINAL_CODES: Final = {403, 406}  # ACCESS_REFUSED, PRECONDITION_FAILED: trying again cannot help
@@ -79,6 +88,12 @@ class Members:
         frames = b"".join(self.by_id[agent_id].acknowledged(tags[agent_id]) for agent_id in tags)
         if frames:
             self.connection.write(frames)
+
+    def set_aside(self, delivery: Delivery) -> None:
+        """Take this out of its mailbox, to where dead letters go, if there is such a place."""
+        member = self.by_id.get(delivery.agent_id)
+        if member is not None and delivery.generation == member.generation:
+            member.set_aside(delivery.tag)
 
     def stop(self) -> None:
         """Fence every member; the leases end with the connection."""
@@ -199,6 +214,12 @@ class Member:
         frames += [amqp_frames.acknowledge(number, tag) for tag in sorted(done)]
         return b"".join(frames)
 
+    def set_aside(self, tag: int) -> None:
+        """See `Members.set_aside`."""
+        if tag in self._unacknowledged and self._is_open():
+            del self._unacknowledged[tag]
+            self._channel.basic_reject(tag, requeue=False)
+
     def release(self, *, delete_mailbox: bool, done: Callable[[], None]) -> None:
         """Give the id back: delete the mailbox if asked, then the lease, then call `done`.
 
@@ -280,8 +301,14 @@ class Member:
             self._lease_consumer = channel.basic_consume(self._lease, self._probed, auto_ack=True)
             if topology.account is None:
                 channel.exchange_declare(topology.exchange, "direct", durable=True)
-            channel.queue_declare(self._mailbox, durable=True, arguments=MAILBOX_ARGUMENTS)
-            channel.queue_declare(self._express, durable=True, arguments=MAILBOX_ARGUMENTS)
+            if topology.dead_letters is not None:
+                channel.queue_declare(
+                    topology.dead_letters, durable=True, arguments=DEAD_LETTERS_ARGUMENTS
+                )
+                channel.queue_bind(topology.dead_letters, topology.exchange, DEAD_LETTERS_KEY)
+            arguments = topology.mailbox_arguments
+            channel.queue_declare(self._mailbox, durable=True, arguments=arguments)
+            channel.queue_declare(self._express, durable=True, arguments=arguments)
             *others, last = topology.bindings(self.agent_id)
             for queue, key in others:
                 channel.queue_bind(queue, topology.exchange, key)
@@ -310,9 +337,22 @@ class Member:
 
     def _consume(self, queue: str, prefetch: int) -> str:
         self._channel.basic_qos(prefetch_count=prefetch)
-        consumer = str(self._channel.basic_consume(queue, _read_by_hand))
+        answered = self._expect_answer() if self._members.topology.replicated else None
+        consumer = str(self._channel.basic_consume(queue, _read_by_hand, callback=answered))
         self._deliveries.consumers.add(consumer.encode())
         return consumer
+
+    def _expect_answer(self) -> Callable[[object], None]:
+        """Connect again if what is returned has not been called in time."""
+        generation = self.generation
+
+        def give_up() -> None:
+            if generation == self.generation and self._is_open():
+                _log.warning("agent %r: no answer from the server; connecting again", self.agent_id)
+                self._members.connection.drop()
+
+        timer = self._members.loop.call_later(_CONSUME_TIME, give_up)
+        return lambda _: self._members.loop.remove_timeout(timer)
 
     def _delivered(self, delivery: Delivery) -> None:
         if delivery.generation != self.generation or self._on_delivery is None:

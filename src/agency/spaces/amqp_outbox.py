@@ -84,6 +84,13 @@ class Publication:
         """It has been written again, because nobody knows what became of the first writing."""
         self.returned = False
 
+    @property
+    def was_nacked(self) -> bool:
+        """Whether the server had room for it nowhere, or not in all mailboxes, the last time."""
+        if self.outcome is Outcome.REFUSED:
+            return not self.detail
+        return self.outcome is Outcome.UNKNOWN and bool(self.detail)
+
     def wait(self, timeout: float) -> Outcome:
         """Wait for the outcome, at most `timeout` seconds; then give the message up for good.
 
@@ -134,6 +141,12 @@ class Outbox:
 
     def __len__(self) -> int:
         return self._messages
+
+    @property
+    def oldest(self) -> int | None:
+        """The delivery tag that has waited longest for its confirm."""
+        with self.lock:
+            return next(iter(self._unconfirmed), None)
 
     def put(
         self,

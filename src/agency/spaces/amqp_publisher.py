@@ -27,6 +27,10 @@ __all__ = ["Publisher"]
 
 _log = logging.getLogger("agency.amqp")
 
+_CONFIRM_TIME: Final = 4.0
+"""Seconds without any confirm after which a server with replicated mailboxes is taken to have forgotten it:
+RabbitMQ does if a quorum queue has no leader at that moment, and does nothing more for the channel.
+"""
 _REPLY_QUEUE: Final = (
     "amq.rabbitmq.reply-to"  # RabbitMQ's direct reply-to: a queue that is no queue
 )
@@ -68,6 +72,9 @@ class Publisher:
         self._side_channel: Any = None
         self._channel_failures = 0
         self._probes: dict[str, Callable[[bool], None]] = {}
+        self._oldest: int | None = None
+        if topology.replicated:
+            loop.call_later(_CONFIRM_TIME, self._check_confirms)
 
     def drain(self) -> None:
         """Write all that may be written now, in one piece."""
@@ -133,6 +140,7 @@ class Publisher:
 
     def _lost(self) -> None:
         self.ready = self.blocked = False
+        self._oldest = None
         self._channel = self._side_channel = None
         self._probes.clear()
         self.outbox.channel_lost(None)
@@ -182,6 +190,16 @@ class Publisher:
         self.outbox.confirmed(tag, multiple=multiple, accepted=accepted)
         if self.outbox:
             self.drain()  # some wait for their turn after a refusal
+
+    def _check_confirms(self) -> None:
+        """Connect again if the oldest message has waited for its confirm since the last time."""
+        self._loop.call_later(_CONFIRM_TIME, self._check_confirms)
+        oldest = self.outbox.oldest if self.ready and not self.blocked else None
+        if oldest is not None and oldest == self._oldest:
+            _log.warning("messages are not confirmed; connecting again")
+            self.connection.drop()
+            oldest = None
+        self._oldest = oldest
 
     def _set_blocked(self, blocked: bool) -> None:  # a callback's one argument
         self.blocked = blocked

@@ -12,15 +12,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from agency import lifetime
-from agency.agent import handling
+from agency.agent import Agent, handling
 from agency.deadletters import DeadLetter, Reason
-from agency.envelope import Envelope, Kind, Receipt, answer
+from agency.envelope import Envelope, Kind, answer
 from agency.errors import (
     AgencyError,
     Failure,
@@ -36,6 +36,7 @@ from agency.resident import Resident
 from agency.schema import BROADCAST, Message, encode
 from agency.space import Space
 from agency.spaces import amqp_wire
+from agency.spaces.amqp_inbox import Inbox, Place, Taken
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery
@@ -51,7 +52,10 @@ SEND_TIMEOUT: Final = 30.0
 _FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the space is destroyed
 _TURN_AWAY_TIME: Final = 2.0  # seconds for the mail that the server still has for who leaves
 _PREFETCH: Final = 256  # messages of one mailbox that are here at a time, begun or not
-_REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
+_ELECTION_PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
+"""Seconds for which a replicated mailbox is given time to have a leader again."""
+_MOST_DELIVERIES: Final = 5
+"""How often a replicated mailbox gives out a message that its receivers die of."""
 _PASSED_ON: Final = "x-death"  # the header by which the server marks what a queue gave to another
 _EXPRESS: Final = {Kind.ANSWER, Kind.PART, Kind.CANCEL}
 
@@ -72,9 +76,13 @@ class AMQPSpace(Space):
     Args:
         amqp_options: Where the server is. By default what the environment says: `AMQPOptions.from_environment`.
         exchange: The name of the space; spaces of different names on one server know nothing of each other.
+        replicated: For a cluster: mailboxes of agents of this process are on most of its nodes (quorum
+            queues), so that mail is taken and kept while one of them is down. Whoever has an id in turn
+            should say the same: mail that waits in a mailbox of the other kind is not read.
         verified_senders: Take only messages of which the server has checked who sent them. The account `alice`
             speaks for the ids `alice` and `alice/...`, and for no other. All applications of the space, and the
-            server's permissions, must be set up for it: see the guide to spaces.
+            server's permissions, must be set up for it: see the guide to spaces. All must say the same of
+            `replicated` then.
         grace: Seconds that actions in progress are given to end when their agent is removed.
         audit: A file for the audit log of the agents in this process; see `Space`.
 
@@ -90,6 +98,7 @@ class AMQPSpace(Space):
         amqp_options: AMQPOptions | None = None,
         *,
         exchange: str = "agency",
+        replicated: bool = False,
         verified_senders: bool = False,
         grace: float = 10.0,
         audit: str | os.PathLike[str] | None = None,
@@ -98,7 +107,7 @@ class AMQPSpace(Space):
         try:
             options = amqp_options or AMQPOptions.from_environment()
             self._account = options.username if verified_senders else None
-            self._topology = Topology(exchange, self._account)
+            self._topology = Topology(exchange, self._account, replicated)
             from agency.spaces.amqp_link import Link
 
             with lifetime.undisturbed():
@@ -108,7 +117,8 @@ class AMQPSpace(Space):
                 self.audit.close()
             lifetime.destroyed(self)
             raise
-        self._taken: dict[_Place, _Taken] = {}
+        self._inboxes: dict[str, Inbox] = {}
+        self._taken: dict[Place, Taken] = {}
         self._suspects: set[str | None] = set()  # accounts that have sent in others' names
         self._markers: dict[str, threading.Event] = {}  # see _turn_away
         self._server_is_quick = True  # else nobody who leaves waits for it any more
@@ -127,17 +137,21 @@ class AMQPSpace(Space):
         body = encode(envelope.message)
         properties = amqp_wire.to_properties(envelope, self._reply_to(envelope), self._account)
         may_wait = not self._link.on_own_thread
-        publication = self._link.publish(
+        publish = partial(
+            self._link.publish,
             self._routing_key(envelope),
             body,
             properties,
             timeout=SEND_TIMEOUT if may_wait else 0,
         )
+        publication = publish()
         cause = self._answered(envelope) or self._being_handled()
         if cause is not None and cause.wait_for(publication):
             may_wait = False
         if envelope.kind is Kind.TELL and envelope.correlation_id is None and may_wait:
             publication.wait(SEND_TIMEOUT)
+            if self._topology.replicated and envelope.message["to"] != BROADCAST:
+                publication = self._once_there_is_a_leader(publication, publish)
             self._sent(envelope, publication)
         else:
             publication.when_settled(lambda settled: self._lost_later(envelope, settled))
@@ -148,25 +162,37 @@ class AMQPSpace(Space):
             agent_id = f"{self._account}/{Guest.random_id()}"
         return super().join(agent_id)
 
+    def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
+        """See `Space.drop`. What went out of our care has not been lost: it comes again, here or
+        elsewhere.
+        """
+        if isinstance(envelope.receipt, Taken) and envelope.receipt.is_void:
+            envelope.receipt.settled()
+        else:
+            super().drop(envelope, reason, detail)
+
     def _claim(self, agent_id: str) -> None:
         if self._account is not None and account_of(agent_id) != self._account:
             raise InvalidAgentId(
                 f"the account {self._account!a} does not speak for {agent_id!a}: where senders are "
                 f"verified, its agents are called {self._account!a} or {self._account + '/...'!a}"
             )
-        self._link.claim(agent_id)
+        inbox = Inbox()
+        self._link.claim(agent_id, inbox.lease_changed)
+        self._inboxes[agent_id] = inbox
 
     def _release(self, agent_id: str) -> None:
+        self._inboxes.pop(agent_id, None)
         try:
             self._link.release(agent_id, delete_mailbox=True)
         except Exception:
             logger.exception("the id %r could not be given back in order", agent_id)
 
     def _connect(self, resident: Resident) -> None:
-        known: OrderedDict[tuple[str, str], _Taken] = OrderedDict()
+        inbox = self._inboxes[resident.agent.id]
         self._link.consume(
             resident.agent.id,
-            lambda delivery: self._take(resident, known, delivery),
+            lambda delivery: self._take(resident, inbox, delivery),
             prefetch=max(_PREFETCH, 2 * resident.agent._agency.concurrency),
         )
 
@@ -216,14 +242,14 @@ class AMQPSpace(Space):
             return taken.reply_to or self._topology.key(to)
         return self._topology.express_key(to)
 
-    def _answered(self, envelope: Envelope) -> _Taken | None:
+    def _answered(self, envelope: Envelope) -> Taken | None:
         """What this envelope answers, if it came from the server and is not settled."""
         if envelope.correlation_id is None:
             return None
         message = envelope.message
         return self._taken.get((envelope.correlation_id, message["to"], message["from"]))
 
-    def _being_handled(self) -> _Taken | None:
+    def _being_handled(self) -> Taken | None:
         """The delivery that the current action handles, if it came through this space."""
         turn = handling.get()
         if turn is None:
@@ -234,6 +260,26 @@ class AMQPSpace(Space):
         if not envelope.wants_answer:
             return None
         return self._topology.express_key(envelope.message["from"])
+
+    def _once_there_is_a_leader(
+        self, publication: Publication, publish: Callable[[], Publication]
+    ) -> Publication:
+        """Publish again while the message is refused, for some seconds: the node that led a replicated
+        mailbox may be down, and another does not yet. RabbitMQ then goes on to refuse, on this channel.
+        If the mailbox is full, that is what it still is in the end.
+
+        The receiver knows the message again, and the sender waits: so it comes once and in order.
+        """
+        first = publication
+        for pause in _ELECTION_PAUSES:
+            if not publication.was_nacked:
+                break
+            self._link.renew()
+            time.sleep(pause)
+            publication = publish()
+            publication.wait(SEND_TIMEOUT)
+        taken = publication.outcome is Outcome.ACCEPTED
+        return first if first.outcome is Outcome.UNKNOWN and not taken else publication
 
     def _sent(self, envelope: Envelope, publication: Publication) -> None:
         """Tell the sender what the server said, by returning or raising."""
@@ -279,9 +325,7 @@ class AMQPSpace(Space):
 
     # Receiving, on the link's thread
 
-    def _take(
-        self, resident: Resident, known: OrderedDict[tuple[str, str], _Taken], delivery: Delivery
-    ) -> None:
+    def _take(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
         try:
             envelope = amqp_wire.read(delivery, self._new_id)
         except InvalidMessage as error:
@@ -296,24 +340,35 @@ class AMQPSpace(Space):
             marker.set()
             return
         message, agent = envelope.message, resident.agent
-        sender = message["from"]
-        again = known.get((sender, envelope.id))  # ids can be guessed: nobody takes up another's
-        if again is not None:
-            again.came_again(delivery)
+        # Ids can be guessed: nobody takes up another's.
+        place = (envelope.id, message["from"], agent.id)
+        before = inbox.knows(place)
+        if before is not None and before.came_again(delivery):
             return
-        own_broadcast = message["to"] == BROADCAST and sender == agent.id
+        own_broadcast = message["to"] == BROADCAST and message["from"] == agent.id
         if own_broadcast and not agent._agency.receive_own_broadcasts:
             self._link.acknowledge(delivery)
             return
-        place = (envelope.id, sender, agent.id)
-        taken = _Taken(delivery, self._link.acknowledge, partial(self._taken.pop, place, None))
-        self._taken[place] = taken
+        is_first = not delivery.redelivered or (before is not None and before.is_first)
+        taken = Taken(
+            place, delivery, inbox, self._link.acknowledge, self._forget, is_first=is_first
+        )
+        self._taken[place] = envelope.receipt = taken
         if amqp_wire.unique_in_the_world(envelope.id):
-            known[sender, envelope.id] = taken
-            if len(known) > _REMEMBERED:
-                known.popitem(last=False)
-        envelope.receipt = taken
-        resident.deliver(envelope)
+            inbox.remember(taken)
+        is_mail = envelope.kind not in _EXPRESS
+        is_at_head = is_mail and inbox.is_new()
+        if is_at_head and _times_given(delivery) >= _MOST_DELIVERIES:
+            taken.acknowledge = self._link.set_aside
+            self.drop(envelope, Reason.DELIVERY_LIMIT)
+        elif is_mail and not is_first and _is_run_at_most_once(envelope, agent):
+            self.drop(envelope, Reason.PERHAPS_BEGUN)
+        else:
+            resident.deliver(envelope)
+
+    def _forget(self, taken: Taken) -> None:
+        if self._taken.get(taken.place) is taken:
+            del self._taken[taken.place]
 
     def _is_proven(self, message: Message, delivery: Delivery) -> bool:
         """Whether the server vouches for the sender. If not, the message is a dead letter, and is not
@@ -335,56 +390,12 @@ class AMQPSpace(Space):
         return False
 
 
-_Place = tuple[str, str, str]
-"""Which message, by the ids of its envelope, its sender and its receiver."""
+def _is_run_at_most_once(envelope: Envelope, agent: Agent) -> bool:
+    spec = agent._agency.actions.get(envelope.message["action"]["name"])
+    return spec is not None and spec.at_most_once
 
 
-class _Taken(Receipt):
-    """A delivery in the care of an agent: acknowledged when it is settled and all that was sent
-    because of it is safe with the server.
-    """
-
-    __slots__ = ("_acknowledge", "_delivery", "_forget", "_lock", "_open", "_settled", "reply_to")
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        acknowledge: Callable[[Delivery], None],
-        forget: Callable[[], object],
-    ) -> None:
-        self.reply_to = delivery.properties.reply_to
-        self._lock = threading.Lock()
-        self._open = 1  # publications that are waited for, and one for the handling; by _lock
-        self._delivery = delivery
-        self._acknowledge = acknowledge
-        self._forget = forget
-        self._settled = False
-
-    def wait_for(self, publication: Publication) -> bool:
-        """Do not acknowledge before the outcome of this is known. False if it is too late for that."""
-        with self._lock:
-            if self._open == 0:
-                return False
-            self._open += 1
-        publication.when_settled(lambda _: self._one_less())
-        return True
-
-    def settled(self) -> None:
-        self._forget()
-        self._one_less()
-
-    def came_again(self, delivery: Delivery) -> None:
-        """The server delivered it again, after a reconnect: only this delivery can be acknowledged
-        from now on.
-        """
-        self._delivery = delivery
-        if self._settled:
-            self._acknowledge(delivery)
-
-    def _one_less(self) -> None:
-        with self._lock:
-            self._open -= 1
-            if self._open:
-                return
-        self._settled = True
-        self._acknowledge(self._delivery)
+def _times_given(delivery: Delivery) -> int:
+    """How often the message was given out before, by a replicated mailbox; others do not count."""
+    count = delivery.properties.headers.get("x-delivery-count")
+    return count if delivery.redelivered and isinstance(count, int) else 0

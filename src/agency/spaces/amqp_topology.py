@@ -19,7 +19,19 @@ from urllib.parse import quote
 
 from agency.schema import BROADCAST
 
+__all__ = [
+    "DEAD_LETTERS_ARGUMENTS",
+    "DEAD_LETTERS_KEY",
+    "LEASE_ARGUMENTS",
+    "MAILBOX_ARGUMENTS",
+    "Topology",
+    "account_of",
+]
+
 __all__ = ["LEASE_ARGUMENTS", "MAILBOX_ARGUMENTS", "Topology", "account_of"]
+
+DEAD_LETTERS_KEY: Final = "amq.dead-letters"
+"""The routing key of what replicated mailboxes give up."""
 
 LEASE_ARGUMENTS: Final[dict[str, Any]] = {
     "x-queue-type": "classic",
@@ -39,6 +51,17 @@ MAILBOX_ARGUMENTS: Final[dict[str, Any]] = {
     "x-overflow": "reject-publish",
 }
 """Of the durable queue where mail waits. A full one refuses new mail, which its sender hears of."""
+
+_MORE_DELIVERIES_THAN_EVER: Final = 10_000
+
+DEAD_LETTERS_ARGUMENTS: Final[dict[str, Any]] = {
+    "x-queue-type": "quorum",
+    "x-message-ttl": 7 * 24 * 60 * 60 * 1000,  # milliseconds
+    "x-max-length": 10_000,
+    "x-max-length-bytes": 64 * 1024 * 1024,
+    "x-overflow": "drop-head",
+}
+"""Of the durable queue where an operator finds what replicated mailboxes gave up."""
 
 _VERSION: Final = "v1"
 _NAME_BYTES: Final = 255  # AMQP 0-9-1 section 4.2.5.3: a short string
@@ -66,6 +89,10 @@ class Topology:
     """The `exchange=` of `AMQPSpace`: several spaces share a server under different names."""
     account: str | None = None
     """Whom this process speaks for; None if senders are not verified."""
+    replicated: bool = False
+    """Whether mailboxes are on most nodes of the cluster. They have names of their own, leases do not: an
+    id is unique among both kinds.
+    """
 
     def __post_init__(self) -> None:
         if not self.space or len(self.space.encode()) > _SPACE_BYTES:
@@ -131,11 +158,34 @@ class Topology:
 
     def mailbox(self, agent_id: str) -> str:
         """The queue where the agent's mail waits."""
-        return self._queue("mailbox", agent_id)
+        return self._queue(self._kind + "mailbox", agent_id)
 
     def express(self, agent_id: str) -> str:
         """The queue for what must reach the agent while its mailbox is held up: see `express_key`."""
-        return self._queue("express", agent_id)
+        return self._queue(self._kind + "express", agent_id)
+
+    @property
+    def mailbox_arguments(self) -> dict[str, Any]:
+        """Of both."""
+        if not self.replicated:
+            return MAILBOX_ARGUMENTS
+        arguments = MAILBOX_ARGUMENTS | {
+            "x-queue-type": "quorum",
+            # Each lost link counts as one for all mail that was in somebody's care, so the receiver
+            # decides. With no limit at all, some servers change the order of mail.
+            "x-delivery-limit": _MORE_DELIVERIES_THAN_EVER,
+        }
+        if self.dead_letters is not None:
+            arguments["x-dead-letter-exchange"] = self.exchange
+            arguments["x-dead-letter-routing-key"] = DEAD_LETTERS_KEY
+        return arguments
+
+    @property
+    def dead_letters(self) -> str | None:
+        """The queue for what replicated mailboxes give up: for an operator, nobody here reads it. None
+        where senders are verified, because no account may write to what all share.
+        """
+        return f"{self._prefix}.dead-letters" if self.replicated and self.account is None else None
 
     def express_key(self, agent_id: str) -> str:
         """The routing key of that queue. It begins with `amq.`, which no agent's id does; where
@@ -148,6 +198,10 @@ class Topology:
     @property
     def _prefix(self) -> str:
         return f"{self.space}.{_VERSION}"
+
+    @property
+    def _kind(self) -> str:
+        return "quorum-" if self.replicated else ""
 
     def _queue(self, purpose: str, agent_id: str) -> str:
         # The encoded id has no dot, so the name reads unambiguously from the right.

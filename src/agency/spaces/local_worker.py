@@ -108,8 +108,9 @@ class _Receipt(Receipt):
         self._progress = progress
         self._number = number
 
-    def started(self) -> None:
+    def may_start(self) -> bool:
         self._progress.started(self._number)
+        return True
 
     def settled(self) -> None:
         self._progress.settled(self._number)

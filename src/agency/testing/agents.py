@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from agency.access import ACCESS_DENIED, ACCESS_REQUESTED
 from agency.actions import action
-from agency.agent import Agent, current_message, current_senders
+from agency.agent import Agent, current_message, current_redelivered, current_senders
 from agency.errors import RequestError
 from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
 from agency.space import Space
@@ -499,6 +499,11 @@ class Worker(Speaker):
     def led_here(self) -> list[str]:
         """Who led to the message being handled."""
         return list(current_senders())
+
+    @action(at_most_once=True)
+    def is_redelivered(self) -> bool:
+        """Whether the message being handled came before."""
+        return current_redelivered()
 
     @action
     def others(self) -> str | None:

@@ -128,6 +128,10 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("A returned value that has none is an error for the sender.", "decision"),
         ("An agent keeps its state from message to message.", "S2"),
         ("`current_senders` names who led to the message, oldest first.", "F53 decision"),
+        (
+            "An action that is to run `at_most_once` runs; what comes once is not said to be redelivered.",
+            "F29 decision",
+        ),
     ),
     *_topic(
         "access",

@@ -1,10 +1,11 @@
-"""An application with one agent that writes into the ledger: SPACE LEDGER."""
+"""An application with one agent that writes into the ledger: SPACE LEDGER [CLASS [replicated]]."""
 
 import sys
 
 from agency import AMQPSpace
-from tests.faults.members import Recorder
+from tests.faults import members
 
-space = AMQPSpace(exchange=sys.argv[1])
-space.add(Recorder, "bob", sys.argv[2])
+exchange, ledger, name, kind = (*sys.argv[1:], *("Recorder", "")[len(sys.argv) - 3 :])
+space = AMQPSpace(exchange=exchange, replicated=kind == "replicated")
+space.add(getattr(members, name), "bob", ledger)
 print("serves")

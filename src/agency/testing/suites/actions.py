@@ -214,6 +214,13 @@ class HandlingConformance(Conformance):
         of_second = request("second", "ask", message=request("last", "led_here"))
         assert ask(guest, "first", "ask", message=of_second) == ["me", "first", "second"]
 
+    @proves("action-27")
+    def test_what_comes_once_is_run_at_most_once_and_not_redelivered(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Worker, "worker")
+        assert [ask(guest, "worker", "is_redelivered") for _ in range(3)] == [False] * 3
+
     @proves("action-14")
     def test_there_is_no_current_message_outside_of_actions(self, guest: Guest) -> None:
         assert guest._current_message is None

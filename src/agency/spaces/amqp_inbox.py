@@ -1,0 +1,162 @@
+"""What an agent has been given of its mailbox: which messages are in its care, and which it may begin
+with.
+
+The server keeps a message until it is acknowledged, and gives it out again when a link breaks, to
+whoever has the id by then. So this side remembers what it has had, and lets go of what it has not
+begun with as soon as the id may be another's. Above: `amqp_space`. Below: `agency.envelope`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from agency.envelope import Receipt
+from agency.spaces.amqp_outbox import Publication
+from agency.spaces.amqp_properties import Delivery
+
+__all__ = ["Inbox", "Place", "Taken"]
+
+Place = tuple[str, str, str]
+"""Which message, by the ids of its envelope, its sender and its receiver."""
+
+_REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
+
+
+class Inbox:
+    """What one agent of this process has been given. Used on the link's thread."""
+
+    def __init__(self) -> None:
+        self.losses = 0
+        """How often the id was lost: what was given out before belongs to whoever has it next."""
+        self._known: OrderedDict[Place, Taken] = OrderedDict()
+        self._is_new = True
+
+    def lease_changed(self, held: bool) -> None:  # a callback's one argument
+        """The id is no longer surely ours, or is again."""
+        if not held:
+            self.losses += 1
+
+    def is_new(self) -> bool:
+        """Whether this is asked for the first time. So the mail is the first that the agent is given, and
+        if another had the id before and died, it had begun with this.
+        """
+        is_new, self._is_new = self._is_new, False
+        return is_new
+
+    def knows(self, place: Place) -> Taken | None:
+        """How the message was given before, if it is among the last few thousand."""
+        return self._known.get(place)
+
+    def remember(self, taken: Taken) -> None:
+        """Know the message again."""
+        self._known[taken.place] = taken
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+class Taken(Receipt):
+    """A delivery in the care of an agent: acknowledged when it is settled and all that was sent
+    because of it is safe with the server.
+
+    If the id is lost before the agent has begun with it, it is in its care no more, for ever: what
+    comes again is another delivery.
+
+    Attributes:
+        acknowledge: How to take it out of the mailbox.
+        place: Which message it is.
+        is_first: Whether this process was the first that the server gave the message to.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_delivery",
+        "_forget",
+        "_inbox",
+        "_lock",
+        "_losses",
+        "_open",
+        "_settled",
+        "acknowledge",
+        "is_first",
+        "place",
+        "reply_to",
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        delivery: Delivery,
+        inbox: Inbox,
+        acknowledge: Callable[[Delivery], None],
+        forget: Callable[[Taken], None],
+        *,
+        is_first: bool,
+    ) -> None:
+        self.place = place
+        self.is_first = is_first
+        self.reply_to = delivery.properties.reply_to
+        self._lock = threading.Lock()
+        self._open = 1  # publications that are waited for, and one for the handling; by _lock
+        self._delivery = delivery
+        self._inbox = inbox
+        self._losses = inbox.losses
+        self.acknowledge = acknowledge
+        self._forget = forget
+        self._begun = False  # or settled without; by _lock
+        self._settled = False
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it went out of the agent's care before the agent began with it."""
+        return not self._begun and self._losses != self._inbox.losses
+
+    def may_start(self) -> bool:
+        with self._lock:
+            self._begun = self._losses == self._inbox.losses
+        if not self._begun:
+            self._forget(self)
+        return self._begun
+
+    def wait_for(self, publication: Publication) -> bool:
+        """Do not acknowledge before the outcome of this is known. False if it is too late for that."""
+        with self._lock:
+            if self._open == 0:
+                return False
+            self._open += 1
+        publication.when_settled(lambda _: self._one_less())
+        return True
+
+    def settled(self) -> None:
+        self._forget(self)
+        with self._lock:
+            if self.is_void:
+                return
+            self._begun = True
+        self._one_less()
+
+    def came_again(self, delivery: Delivery) -> bool:
+        """The server delivered the message again. False if it is another delivery, to be handled:
+        this one was void.
+        """
+        with self._lock:
+            if self.is_void:
+                return False
+            if self._losses == self._inbox.losses:  # its sender wrote it twice: one is enough
+                self.acknowledge(delivery)
+                return True
+            self._losses = self._inbox.losses
+            self._delivery = delivery  # only this one can be acknowledged from now on
+        if self._settled:
+            self.acknowledge(delivery)
+        return True
+
+    def _one_less(self) -> None:
+        with self._lock:
+            self._open -= 1
+            if self._open:
+                return
+        self._settled = True
+        self.acknowledge(self._delivery)
