@@ -82,7 +82,9 @@ def test_a_space_name_that_amqp_cannot_carry_is_refused(space: str) -> None:
         Topology(space)
 
 
-def test_what_replicated_mailboxes_give_up_goes_to_a_queue_of_all_only_if_all_may_write_there() -> None:
+def test_what_replicated_mailboxes_give_up_goes_to_a_queue_of_all_only_if_all_may_write_there() -> (
+    None
+):
     assert Topology("agency", replicated=True).dead_letters == "agency.v1.dead-letters"
     verified = Topology("agency", "alice", replicated=True)
     assert verified.dead_letters is None

@@ -115,10 +115,10 @@ class Taken(Receipt):
 
     def may_start(self) -> bool:
         with self._lock:
-            self._begun = self._losses == self._inbox.losses
-        if not self._begun:
+            self._begun = begun = self._losses == self._inbox.losses
+        if not begun:
             self._forget(self)
-        return self._begun
+        return begun
 
     def wait_for(self, publication: Publication) -> bool:
         """Do not acknowledge before the outcome of this is known. False if it is too late for that."""
@@ -131,10 +131,11 @@ class Taken(Receipt):
 
     def settled(self) -> None:
         self._forget(self)
-        with self._lock:
-            if self.is_void:
-                return
-            self._begun = True
+        if not self._begun:
+            with self._lock:
+                if self.is_void:
+                    return
+                self._begun = True
         self._one_less()
 
     def came_again(self, delivery: Delivery) -> bool:
