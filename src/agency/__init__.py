@@ -35,6 +35,7 @@ from agency.errors import (
     RequestError,
     RequestTimeout,
     SpaceClosed,
+    SpaceHalted,
     StartFailed,
     UnknownAgent,
 )
@@ -43,6 +44,8 @@ from agency.schema import BROADCAST, Message, digest
 from agency.slash import format_command, parse_command
 from agency.space import Space
 from agency.spaces.native_space import NativeSpace
+from agency.supervision import Supervision
+from agency.watching import Down
 
 if TYPE_CHECKING:
     from agency.spaces.amqp_options import AMQPOptions
@@ -70,6 +73,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "DeadlockError",
+    "Down",
     "Guest",
     "InvalidAction",
     "InvalidAgentId",
@@ -90,7 +94,9 @@ __all__ = [
     "RequestTimeout",
     "Space",
     "SpaceClosed",
+    "SpaceHalted",
     "StartFailed",
+    "Supervision",
     "UnknownAgent",
     "action",
     "current_message",

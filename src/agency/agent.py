@@ -15,13 +15,14 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, ClassVar, Final, Literal, Protocol, cast
 
 from agency.actions import ActionSpec, ActionTable, action, by_default
-from agency.envelope import Envelope
+from agency.envelope import MAILBOX_MESSAGES, Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
-from agency.schema import BROADCAST, Message, check_agent_id, freeze
+from agency.schema import BROADCAST, Message, check_agent_id, weighed
+from agency.supervision import Supervision
 from agency.timeouts import check_seconds, check_timeout
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Handling",
     "Home",
     "Membership",
+    "Weighed",
     "current_message",
     "current_redelivered",
     "current_senders",
@@ -85,16 +87,20 @@ handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=No
 """The turn that the current thread or task belongs to. Set by runners."""
 
 
+Weighed = tuple[Message, int]
+"""A message that is nobody else's, and about how many bytes it has."""
+
+
 class Home(Protocol):
     """What an agent needs of the place it lives in; `agency.resident.Resident` is the one that
     spaces use.
     """
 
-    def send(self, message: Message) -> None: ...
-    def request(self, message: Message, timeout: float | None) -> Any: ...
-    async def arequest(self, message: Message, timeout: float | None) -> Any: ...
-    def stream(self, message: Message, timeout: float | None) -> Generator[Any, None, None]: ...
-    def astream(self, message: Message, timeout: float | None) -> AsyncGenerator[Any, None]: ...
+    def send(self, own: Weighed) -> None: ...
+    def request(self, own: Weighed, timeout: float | None) -> Any: ...
+    async def arequest(self, own: Weighed, timeout: float | None) -> Any: ...
+    def stream(self, own: Weighed, timeout: float | None) -> Generator[Any, None, None]: ...
+    def astream(self, own: Weighed, timeout: float | None) -> AsyncGenerator[Any, None]: ...
 
 
 @dataclass(slots=True)
@@ -106,6 +112,7 @@ class Membership:
     receive_own_broadcasts: bool
     concurrency: int
     permission_timeout: float
+    mailbox: int = MAILBOX_MESSAGES
     home: Home | None = None
     is_leaving: bool = False
     leaving: threading.Event | None = None
@@ -143,12 +150,20 @@ class Agent:
             not kept.
         permission_timeout: seconds that `request_permission` may take; no answer by then is a
             refusal.
+        mailbox: how many messages may wait for the agent; they may have 64 MiB together. Who sends to
+            a full mailbox waits, and then gets `MailboxFull`. `AMQPSpace` keeps the mail on its
+            server, 10,000 messages for any agent.
 
     Raises:
         InvalidAgentId: see `agency.schema.check_agent_id`.
         InvalidAction: a method marked with `@action` cannot be one.
-        ValueError: `concurrency` is below 1, or `permission_timeout` below 0.
+        ValueError: `concurrency` or `mailbox` is below 1, or `permission_timeout` below 0.
         TypeError: one of them is no number.
+    """
+
+    supervision: ClassVar[Supervision | None] = None
+    """What is to happen if the agent's process dies, where that is not the application's own. None
+    leaves it to the space.
     """
 
     def __init__(
@@ -158,11 +173,13 @@ class Agent:
         *,
         concurrency: int = 1,
         permission_timeout: float = 120.0,
+        mailbox: int = MAILBOX_MESSAGES,
     ) -> None:
-        if not isinstance(concurrency, int):
-            raise TypeError(f"concurrency is a whole number, not {concurrency!r}")
-        if concurrency < 1:
-            raise ValueError(f"concurrency is at least 1, not {concurrency}")
+        for name, number in (("concurrency", concurrency), ("mailbox", mailbox)):
+            if not isinstance(number, int):
+                raise TypeError(f"{name} is a whole number, not {number!r}")
+            if number < 1:
+                raise ValueError(f"{name} is at least 1, not {number}")
         # The only attribute of the framework's own, so that a subclass may call its own what it likes.
         self._agency = Membership(
             check_agent_id(id),
@@ -170,6 +187,7 @@ class Agent:
             receive_own_broadcasts,
             concurrency,
             check_seconds("permission_timeout", permission_timeout),
+            mailbox,
         )
 
     # Identity
@@ -212,12 +230,16 @@ class Agent:
 
         Returns when the space has accepted the message, which is not when it has been handled. A
         receiver that does not exist is no error: the message is counted among the space's dead
-        letters.
+        letters. If the receiver's mailbox is full, waits for room as long as the space allows
+        (`send_timeout`); but not on a thread that runs an event loop, where
+        `await asyncio.to_thread(self.send, message)` does. A broadcast never waits: where the mailbox
+        is full, it is a dead letter, and it reaches all others.
 
         Raises:
             TypeError: not a dict.
             InvalidMessage: breaks the schema; nothing was sent.
-            NotAccepted: the space could not take it; nothing was sent.
+            MailboxFull: the receiver has no room; nothing was sent.
+            NotAccepted: the space could not take it for another reason; nothing was sent.
             NotInSpace: the agent has not been added to a space, or has left it.
         """
         home_of(self).send(_own(self, message))
@@ -239,6 +261,8 @@ class Agent:
             DeadlockError: the agent asked is waiting for this one.
             RequestTimeout: no answer in time; a `TimeoutError`.
             OutcomeUnknown: the agent or the link died.
+            NotAccepted: the space could not take it; `MailboxFull`: the agent asked has no room. On
+                `AMQPSpace` a full mailbox is an `ActionError`.
             InvalidMessage: breaks the schema, or is a broadcast.
         """
         timeout = check_timeout(timeout)
@@ -402,20 +426,21 @@ def home_of(agent: Agent) -> Home:
     return home
 
 
-def _own(agent: Agent, message: dict[str, Any]) -> Message:
+def _own(agent: Agent, message: dict[str, Any]) -> Weighed:
     """The message, checked and signed by the agent."""
-    own = freeze(message)
+    own = weighed(message)
+    signed, _ = own
     me = agent._agency.id
-    if own.setdefault("from", me) != me:
+    if signed.setdefault("from", me) != me:
         raise InvalidMessage(
-            f'from: "{own["from"]}" is not the sender; leave it out, or write "{me}"'
+            f'from: "{signed["from"]}" is not the sender; leave it out, or write "{me}"'
         )
     return own
 
 
-def _own_to_one(agent: Agent, message: dict[str, Any]) -> Message:
+def _own_to_one(agent: Agent, message: dict[str, Any]) -> Weighed:
     own = _own(agent, message)
-    if own["to"] == BROADCAST:
+    if own[0]["to"] == BROADCAST:
         raise InvalidMessage('to: a request is to one agent; "*" has no single answer, use send')
     return own
 

@@ -20,8 +20,12 @@ from agency.schema import Message, duplicate
 
 __all__ = [
     "ANSWER",
+    "BROADCAST_LIMIT",
     "CANCEL",
     "HOP_LIMIT",
+    "LIGHT",
+    "MAILBOX_BYTES",
+    "MAILBOX_MESSAGES",
     "PART",
     "REQUEST",
     "STREAM",
@@ -38,6 +42,19 @@ HOP_LIMIT: Final = 10_000
 ends.
 """
 
+BROADCAST_LIMIT: Final = 32
+"""How many messages to everybody may cause each other in a row: each of them may cause as many as
+there are agents.
+"""
+
+MAILBOX_MESSAGES: Final = 10_000
+"""How many messages may wait for one agent, unless it says otherwise."""
+
+MAILBOX_BYTES: Final = 64 * 1024 * 1024
+"""How many bytes they may have together. The last message may pass the line."""
+
+LIGHT: Final = 4096
+"""Bytes up to which a message is not weighed: as many as may wait by default have 40 MiB then."""
 
 _MOST_SENDERS: Final = 16
 
@@ -113,6 +130,10 @@ class Envelope:
     """When the sender stops waiting, in seconds of `time.monotonic` of this host."""
     trace: str | None = None
     """A W3C `traceparent`, handed on unchanged from message to message."""
+    broadcasts: int = 0
+    """How many messages to everybody caused each other up to this one."""
+    weight: int = 0
+    """About how many bytes the message has, if it is not light. Not sent."""
     redelivered: bool = False
     """The transport may have delivered this message before, here or to a process that died."""
     receipt: Receipt | None = None
@@ -135,6 +156,7 @@ class Envelope:
         """This message is sent because of that one."""
         self.via = cause.senders
         self.hops = cause.hops + 1
+        self.broadcasts = cause.broadcasts
         self.trace = cause.trace
 
     def twin(self) -> Envelope:
@@ -150,6 +172,8 @@ class Envelope:
             self.hops,
             self.deadline,
             self.trace,
+            self.broadcasts,
+            self.weight,
             self.redelivered,
             self.receipt,
         )

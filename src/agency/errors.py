@@ -11,6 +11,7 @@
     ├── StartFailed (RuntimeError)         the agent could not be built or set up
     ├── NotInSpace (RuntimeError)          the agent has not been added to a space, or has left it
     ├── SpaceClosed (RuntimeError)         the space was destroyed
+    │   └── SpaceHalted                    … or its kill switch was pulled
     ├── MissingExtra (ImportError)         an optional part is not installed
     ├── NotAccepted                        the space did not take the message: it was not sent
     │   └── MailboxFull                    … because the receiver has no room
@@ -62,6 +63,7 @@ __all__ = [
     "RequestError",
     "RequestTimeout",
     "SpaceClosed",
+    "SpaceHalted",
     "StartFailed",
     "UnknownAgent",
 ]
@@ -131,6 +133,10 @@ class NotInSpace(AgencyError, RuntimeError):
 
 class SpaceClosed(AgencyError, RuntimeError):
     """The space was destroyed, or is being destroyed."""
+
+
+class SpaceHalted(SpaceClosed):
+    """Somebody has called `Space.halt`: its agents begin nothing and say nothing any more."""
 
 
 class MissingExtra(AgencyError, ImportError):

@@ -8,24 +8,28 @@ Below: `agency.runners` drives the agent's turns, `agency.calls` knows who waits
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Container, Generator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol
 
 from agency import lifetime
 from agency.actions import is_default
-from agency.agent import Agent, handling, running
+from agency.agent import Agent, Weighed, handling, running
 from agency.audit import AuditLog
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
 from agency.envelope import (
     ANSWER,
+    BROADCAST_LIMIT,
     CANCEL,
     HOP_LIMIT,
+    LIGHT,
     PART,
     REQUEST,
     STREAM,
@@ -38,12 +42,14 @@ from agency.envelope import (
 from agency.errors import (
     AgencyError,
     Failure,
+    MailboxFull,
     OutcomeUnknown,
     RequestError,
     RequestTimeout,
     SpaceClosed,
+    SpaceHalted,
 )
-from agency.runners import runner_for
+from agency.runners import report, runner_for
 from agency.schema import BROADCAST, Message
 from agency.threads import Crew, Latch
 
@@ -74,6 +80,7 @@ class Place(Protocol):
     audit: AuditLog | None
 
     def route(self, envelope: Envelope) -> None: ...
+    def patience(self, envelope: Envelope) -> float: ...
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None: ...
 
 
@@ -84,6 +91,7 @@ class Resident:
 
     __slots__ = (
         "_calls",
+        "_crew",
         "_gone",
         "_is_open",
         "_leaving",
@@ -94,6 +102,7 @@ class Resident:
         "agent",
         "has_left",
         "has_moved_in",
+        "mailbox",
         "new_id",
     )
 
@@ -101,6 +110,7 @@ class Resident:
         self.agent = agent
         self.new_id: Callable[[], str] = new_envelope_id()
         self._place = place
+        self._crew = crew
         self._calls = OpenCalls()
         self._streams: set[tuple[str, str]] = set()  # that somebody still wants: which, and who
         self._gone = False
@@ -112,12 +122,14 @@ class Resident:
         self._is_open = False
         self._leaving = threading.Lock()  # taken once, by whoever lets the agent leave
         self._runner = runner_for(self, crew)
+        self.mailbox = self._runner.mail
+        """What waits, and whether more may."""
 
     # The door
 
     def deliver(self, envelope: Envelope) -> None:
-        """Take a message in: hand it to the call that it answers, or put it into the mailbox. Never
-        blocks or raises.
+        """Take a message in: hand it to the call that it answers, or put it into the mailbox, however
+        full that is. Never blocks or raises.
 
         May be called from any thread; messages of one sender must be delivered in the order in
         which they were sent.
@@ -146,7 +158,34 @@ class Resident:
                 envelope.hops,
             )
             return self._place.drop(envelope, Reason.HOP_LIMIT)
+        if envelope.weight:
+            self.mailbox.weigh(envelope.weight)
         return self._runner.put(envelope)
+
+    def admit(self, envelope: Envelope) -> None:
+        """`deliver`, but what goes into the mailbox waits for room there, for `send_timeout` at most.
+        To be called on the sender's own thread.
+
+        An answer that somebody waits for needs no room. Any other does not wait, so that no agent is
+        held up by whom it answers: it is a dead letter.
+
+        Raises:
+            MailboxFull: there was no room in time, or this thread must not wait.
+        """
+        kind = envelope.kind
+        if kind is TELL and self._calls and self._calls.offer(envelope):
+            return self._settle(envelope)
+        if not (kind is ANSWER or kind is PART or kind is CANCEL or self.mailbox.has_room()):
+            if envelope.correlation_id is not None:
+                return self._place.drop(envelope, Reason.MAILBOX_FULL)
+            self._wait_for_room(envelope)
+        self.deliver(envelope)
+        return self.mailbox.hand_on()
+
+    def _wait_for_room(self, envelope: Envelope) -> None:
+        patience = self._place.patience(envelope)
+        if patience <= 0 or not self.mailbox.wait_for_room(patience):
+            raise MailboxFull(f"the mailbox of {self.agent.id!a} is full")
 
     # Coming and going
 
@@ -187,6 +226,7 @@ class Resident:
             self.agent._agency.leave()
             self._gone = True
             self._runner.halt()
+            self.mailbox.open_wide()
             return True
         return False
 
@@ -230,6 +270,18 @@ class Resident:
 
         self._runner.call(call_async if inspect.iscoroutinefunction(function) else call, limit)
 
+    def halt(self) -> None:
+        """Begin with no further message, and let the agent say nothing more; what arrives or waits is
+        kept until it leaves. Idempotent; the agent is not asked.
+        """
+        self.__class__ = _Halted
+        self._runner.halt()
+        self.agent._agency.leave()
+
+    def deny(self) -> None:
+        """After `halt`: refuse what waits for permission, and all that will."""
+        self._runner.deny()
+
     def stay_with_parent(self) -> None:
         """Called in a forked child: the agent lives in the parent."""
         self.__class__ = _InParent
@@ -239,6 +291,7 @@ class Resident:
         is lost.
         """
         self._gone = True
+        self.mailbox.open_wide()
         self.agent._agency.home = None
         self._runner.close()
         self._calls.close_all(
@@ -253,11 +306,16 @@ class Resident:
 
     # For the agent
 
-    def send(self, message: Message) -> None:
-        self._route(self._envelope(message, TELL, None))
+    def send(self, own: Weighed) -> None:
+        envelope = self._envelope(own, TELL, None)
+        if envelope.broadcasts > BROADCAST_LIMIT and envelope.message["to"] == BROADCAST:
+            self._place.drop(envelope, Reason.HOP_LIMIT, "broadcasts that caused each other")
+        else:
+            self._route(envelope)
 
-    def request(self, message: Message, timeout: float | None) -> Any:
-        envelope = self._envelope(message, REQUEST, timeout)
+    def request(self, own: Weighed, timeout: float | None) -> Any:
+        envelope = self._envelope(own, REQUEST, timeout)
+        message = envelope.message
         call = ThreadCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
         try:
@@ -266,19 +324,27 @@ class Resident:
         finally:
             self._calls.close(envelope.id)
 
-    async def arequest(self, message: Message, timeout: float | None) -> Any:
-        envelope = self._envelope(message, REQUEST, timeout)
+    async def arequest(self, own: Weighed, timeout: float | None) -> Any:
+        envelope = self._envelope(own, REQUEST, timeout)
+        message = envelope.message
         call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         self._calls.open(envelope.id, call)
         try:
-            self._route(envelope)
+            await self._aroute(envelope)
             return value_of(await call.take(timeout))
         finally:
             self._calls.close(envelope.id)
 
-    def stream(self, message: Message, timeout: float | None) -> Generator[Any, None, None]:
+    def stream(self, own: Weighed, timeout: float | None) -> Generator[Any, None, None]:
+        envelope = self._envelope(own, STREAM, None)
+        message = envelope.message
         call = ThreadCall(message["to"], message.get("id"))
-        envelope = self._ask_for_stream(message, call)
+        self._calls.open(envelope.id, call)
+        try:
+            self._route(envelope)
+        except BaseException:
+            self._calls.close(envelope.id)
+            raise
         finished = False
         try:
             while not finished:
@@ -292,9 +358,16 @@ class Resident:
         finally:
             self._end_stream(envelope, finished=finished)
 
-    async def astream(self, message: Message, timeout: float | None) -> AsyncGenerator[Any, None]:
+    async def astream(self, own: Weighed, timeout: float | None) -> AsyncGenerator[Any, None]:
+        envelope = self._envelope(own, STREAM, None)
+        message = envelope.message
         call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
-        envelope = self._ask_for_stream(message, call)
+        self._calls.open(envelope.id, call)
+        try:
+            await self._aroute(envelope)
+        except BaseException:
+            self._calls.close(envelope.id)
+            raise
         finished = False
         try:
             while not finished:
@@ -321,6 +394,8 @@ class Resident:
         A broadcast is shared by its receivers until then: so what waits in many mailboxes is there
         once, and a copy is made where it is used and freed at once.
         """
+        if self.mailbox.is_watched:
+            self.mailbox.taken(envelope.weight)
         if envelope.deadline is not None and envelope.expired():
             self._place.drop(envelope, Reason.EXPIRED)
             return None
@@ -351,14 +426,20 @@ class Resident:
 
     # Inside
 
-    def _envelope(self, message: Message, kind: Kind, timeout: float | None) -> Envelope:
+    def _envelope(self, own: Weighed, kind: Kind, timeout: float | None) -> Envelope:
+        message, weight = own
         envelope = Envelope(message, self.new_id(), kind)
+        if weight > LIGHT:
+            envelope.weight = weight
         if timeout is not None:
             envelope.deadline = time.monotonic() + timeout
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if kind is not TELL and (cause.agent is self.agent or self._lives_with(cause.agent)):
+            if kind is TELL:
+                if message["to"] == BROADCAST:
+                    envelope.broadcasts += 1
+            elif cause.agent is self.agent or self._lives_with(cause.agent):
                 envelope.chain = cause.who_waits()
         if self._sets_up is not None and kind is not TELL and self._sets_up_here():
             envelope.chain = (*envelope.chain, self.agent.id)
@@ -382,15 +463,20 @@ class Resident:
         home = agent._agency.home
         return isinstance(home, Resident) and home._place is self._place
 
-    def _ask_for_stream(self, message: Message, call: ThreadCall | AsyncCall) -> Envelope:
-        envelope = self._envelope(message, STREAM, None)
-        self._calls.open(envelope.id, call)
+    async def _aroute(self, envelope: Envelope) -> None:
+        """`_route`; but it waits for room in a mailbox on another thread than that of the loop."""
         try:
             self._route(envelope)
-        except BaseException:
-            self._calls.close(envelope.id)
-            raise
-        return envelope
+        except MailboxFull:
+            outcome: Future[None] = Future()
+            context = contextvars.copy_context()
+
+            def route() -> None:
+                if outcome.set_running_or_notify_cancel():
+                    report(outcome, lambda: context.run(self._place.route, envelope))
+
+            self._crew.run(route)
+            await asyncio.wrap_future(outcome)
 
     def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
         self._calls.close(envelope.id)
@@ -446,6 +532,23 @@ class Resident:
     def _settle(envelope: Envelope) -> None:
         if envelope.receipt is not None:
             envelope.receipt.settled()
+
+
+class _Halted(Resident):
+    """A resident after `halt`. An action in progress is answered, but can say nothing else."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise SpaceHalted(f'the space was halted, so "{self.agent.id}" can say nothing any more')
+
+    send = request = arequest = stream = astream = _refuse  # type: ignore[assignment]
+
+    def begin(self, envelope: Envelope) -> None:
+        self._runner.put_back(envelope)
+
+    def emit(self, part: Envelope) -> bool:
+        return False
 
 
 class _InParent(Resident):

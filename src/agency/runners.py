@@ -18,7 +18,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
@@ -29,10 +28,11 @@ from agency.agent import Agent, Deciding, Handling, handling
 from agency.audit import AuditLog
 from agency.envelope import Envelope, answer
 from agency.errors import Failure
+from agency.mailbox import Mailbox
 from agency.threads import GLANCE, Crew
 from agency.turn import UNRECORDED, Ask, Call, Emit, Turn, describe, straight, turn
 
-__all__ = ["Runner", "Work", "runner_for"]
+__all__ = ["Runner", "Work", "report", "runner_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,20 +66,21 @@ _Item = Envelope | _Resumed
 class Runner:
     """What the three have in common: mail, and turns that wait for permission."""
 
-    __slots__ = ("_asked", "_closed", "_crew", "_mail", "_stopped", "_straight", "_work")
+    __slots__ = ("_asked", "_closed", "_crew", "_denies", "_stopped", "_straight", "_work", "mail")
 
     def __init__(self, work: Work, crew: Crew) -> None:
         self._work = work
         self._crew = crew
         self._straight = work.agent._agency.actions.straight
-        self._mail: deque[_Item] = deque()
-        self._asked: dict[int, tuple[Turn, Envelope, threading.Event]] = {}
+        self.mail = Mailbox(work.agent._agency.mailbox)
+        self._asked: dict[int, tuple[Turn, Envelope, Ask, threading.Event]] = {}
         self._stopped = False
         self._closed = False
+        self._denies = False
 
     def put(self, item: _Item) -> None:
         """Add a message and see to it that it is handled, or lost if it is too late. Never blocks."""
-        self._mail.append(item)
+        self.mail.append(item)
         if self._stopped:
             self._sweep()
         else:
@@ -96,6 +97,23 @@ class Runner:
     def halt(self) -> None:
         """Begin with no further message. Does not wait."""
         self._stopped = True
+
+    def put_back(self, envelope: Envelope) -> None:
+        """After `halt`: the first message of the mailbox was taken out and not begun."""
+        self.mail.appendleft(envelope)
+        self._sweep()
+
+    def deny(self) -> None:
+        """After `halt`: refuse what waits for permission, and all that will."""
+        self._denies = True
+        while self._asked:
+            try:
+                _, (suspended, envelope, ask, decided) = self._asked.popitem()
+            except KeyError:
+                return
+            decided.set()
+            self._recorded(envelope, ask, permitted=False, why="the space was halted")
+            self._handle(_Resumed(suspended, envelope, verdict=False))
 
     def stop(self, grace: float) -> bool:
         """`halt`, then wait up to `grace` seconds for the turns in progress. Returns whether they
@@ -115,7 +133,7 @@ class Runner:
     def _call_on_a_thread(self, function: Callable[[], Any], limit: float | None) -> Any:
         outcome: Future[Any] = Future()
         context = contextvars.copy_context()
-        self._crew.run(lambda: _report(outcome, lambda: context.run(function)))
+        self._crew.run(lambda: report(outcome, lambda: context.run(function)))
         return _outcome_of(outcome, limit)
 
     def close(self) -> None:
@@ -125,14 +143,14 @@ class Runner:
 
     def _sweep(self) -> None:
         """Lose what nobody will handle any more. Who puts something late sweeps after itself."""
-        while self._closed and (self._mail or self._asked):
+        while self._closed and (self.mail or self._asked):
             try:
-                item = self._mail.popleft()
+                item = self.mail.popleft()
                 self._work.lose(item.envelope if isinstance(item, _Resumed) else item)
             except IndexError:
                 pass
             try:
-                _, (_, envelope, decided) = self._asked.popitem()
+                _, (_, envelope, _, decided) = self._asked.popitem()
                 decided.set()
                 self._work.lose(envelope)
             except KeyError:
@@ -143,7 +161,9 @@ class Runner:
         true.
         """
         decided = threading.Event()  # or not needed any more
-        self._asked[id(suspended)] = (suspended, envelope, decided)
+        self._asked[id(suspended)] = (suspended, envelope, ask, decided)
+        if self._denies:
+            return self.deny()
         agent = self._work.agent
 
         def decide(*, permitted: bool, why: str) -> None:
@@ -179,7 +199,7 @@ class Runner:
                 decide(permitted=False, why=f"no answer within {limit:g} seconds")
 
         self._crew.run(lambda: contextvars.Context().run(ask_agent))
-        self._crew.run(give_up)
+        return self._crew.run(give_up)
 
     def _permission(self, proposed: dict[str, Any]) -> Any:
         return self._work.agent.request_permission(proposed)
@@ -210,6 +230,7 @@ class Runner:
         work = self._work
         try:
             if isinstance(item, _Resumed):
+                self.mail.hand_on()
                 self._drive_here(item.turn, item.envelope, item.verdict)
             elif (envelope := work.begin(item)) is not None:
                 spec = self._straight.get(envelope.message["action"]["name"])
@@ -292,7 +313,7 @@ class SerialRunner(Runner):
 
     def resume(self) -> None:
         self._lane.release()
-        if self._mail and self._lane.acquire(blocking=False):
+        if self.mail and self._lane.acquire(blocking=False):
             self._crew.run(self._drain)
 
     def stop(self, grace: float) -> bool:
@@ -300,7 +321,7 @@ class SerialRunner(Runner):
         return self._lane.acquire(timeout=grace)
 
     def _drain(self) -> None:
-        mail, lane = self._mail, self._lane
+        mail, lane = self.mail, self._lane
         while True:
             try:
                 while mail and not self._stopped:
@@ -324,7 +345,7 @@ class ConcurrentRunner(Runner):
     def resume(self) -> None:
         with self._changed:
             self._free = self._work.agent._agency.concurrency
-        for _ in range(min(len(self._mail), self._work.agent._agency.concurrency)):
+        for _ in range(min(len(self.mail), self._work.agent._agency.concurrency)):
             self._start()
 
     def stop(self, grace: float) -> bool:
@@ -346,14 +367,14 @@ class ConcurrentRunner(Runner):
     def _drain(self) -> None:
         while True:
             try:
-                item = None if self._stopped else self._mail.popleft()
+                item = None if self._stopped else self.mail.popleft()
             except IndexError:
                 item = None
             if item is not None:
                 self._handle(item)
                 continue
             with self._changed:
-                if self._mail and not self._stopped:
+                if self.mail and not self._stopped:
                     continue
                 self._free += 1
                 self._changed.notify_all()
@@ -393,7 +414,7 @@ class LoopRunner(Runner):
     def resume(self) -> None:
         self._holds_lane = False
         self._lane.release()
-        if self._mail or (self._made_loop is not None and not self._closed):
+        if self.mail or (self._made_loop is not None and not self._closed):
             self._rouse()  # after_add may have left tasks
 
     def halt(self) -> None:
@@ -475,7 +496,7 @@ class LoopRunner(Runner):
                 self._lane.release()
             if (
                 self._closed
-                or not (self._woken or self._wake.is_set() or (self._mail and not self._stopped))
+                or not (self._woken or self._wake.is_set() or (self.mail and not self._stopped))
                 or not self._lane.acquire(blocking=False)
             ):
                 return
@@ -497,11 +518,11 @@ class LoopRunner(Runner):
         while True:
             self._wake.clear()
             while (
-                self._mail
+                self.mail
                 and not self._stopped
                 and len(self._turns) < self._work.agent._agency.concurrency
             ):
-                started = self._loop.create_task(self._drive(self._mail.popleft()))
+                started = self._loop.create_task(self._drive(self.mail.popleft()))
                 self._turns.add(started)
                 started.add_done_callback(self._ended)
             if self._turns:
@@ -513,7 +534,7 @@ class LoopRunner(Runner):
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
                 return
-            if self._mail:
+            if self.mail:
                 continue
             if not others:
                 return
@@ -535,6 +556,7 @@ class LoopRunner(Runner):
     async def _drive_on_loop(self, item: _Item) -> None:
         work = self._work
         if isinstance(item, _Resumed):
+            self.mail.hand_on()
             progress, envelope, outcome = item.turn, item.envelope, item.verdict
         elif (begun := work.begin(item)) is not None:
             progress, envelope, outcome = turn(work.agent, begun, work.new_id), begun, None
@@ -609,7 +631,8 @@ def _completed(result: Any) -> Any:
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
-def _report(outcome: Future[Any], function: Callable[[], Any]) -> None:
+def report(outcome: Future[Any], function: Callable[[], Any]) -> None:
+    """Call the function; what it returns or raises is in the future."""
     try:
         outcome.set_result(function())
     except BaseException as error:  # handed to the thread that waits

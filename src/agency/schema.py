@@ -38,6 +38,8 @@ __all__ = [
     "encode",
     "freeze",
     "freeze_value",
+    "weighed",
+    "weighed_value",
 ]
 
 BROADCAST: Final = "*"
@@ -136,6 +138,11 @@ def freeze(message: object) -> Message:
         InvalidMessage: anything else that is wrong; the text begins with the path of the field.
         MessageTooLarge: more than `MAX_MESSAGE_BYTES` as JSON.
     """
+    return weighed(message)[0]
+
+
+def weighed(message: object) -> tuple[Message, int]:
+    """What `freeze` returns, and about how many bytes it has as JSON: not fewer than its texts."""
     return _plain(message) or _thorough(message)
 
 
@@ -150,9 +157,15 @@ def freeze_value(value: Any, what: str) -> Any:
         InvalidMessage: cannot be JSON; the text begins with `what`.
         MessageTooLarge: more than `MAX_VALUE_BYTES` as JSON.
     """
-    kind = type(value)
-    if value is None or (kind is str and len(value) <= _SHORT and value.isascii()):
-        return value  # as most are
+    return weighed_value(value, what)[0]
+
+
+def weighed_value(value: Any, what: str) -> tuple[Any, int]:
+    """What `freeze_value` returns, and about how many bytes it has as JSON."""
+    if value is None:
+        return None, 0  # as most are
+    if type(value) is str and len(value) <= _SHORT and value.isascii():
+        return value, len(value)
     try:
         try:
             return _own_value(value, what)
@@ -223,7 +236,7 @@ def decode(body: bytes) -> Message:
     return message
 
 
-def _plain(message: Any) -> Message | None:
+def _plain(message: Any) -> tuple[Message, int] | None:
     """What `_thorough` would return, if the message is in order at first sight: 0.7 µs, not 1.7."""
     if type(message) is not dict:
         return None
@@ -251,11 +264,11 @@ def _plain(message: Any) -> Message | None:
     except (KeyError, InvalidAgentId, _Refused, _Heavy):
         return None
     complete = len(own) == len(message) and len(own["action"]) == len(action)
-    return own if complete and weight <= _LARGEST_SURELY_FITTING_WEIGHT else None
+    return (own, weight) if complete and weight <= _LARGEST_SURELY_FITTING_WEIGHT else None
 
 
-def _thorough(message: object) -> Message:
-    """The message as a copy, or what is wrong with it and where."""
+def _thorough(message: object) -> tuple[Message, int]:
+    """The message as a copy and its weight, or what is wrong with it and where."""
     if not isinstance(message, dict):
         raise TypeError(f"a message is a dict, not {type(message).__name__}")
     try:
@@ -281,7 +294,7 @@ def _thorough(message: object) -> Message:
         weight += more
     if weight > _LARGEST_SURELY_FITTING_WEIGHT:
         encode(own)
-    return own
+    return own, weight
 
 
 class _Heavy(Exception):
@@ -383,11 +396,11 @@ def _weigh(value: Any, depth: int, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
-def _own_value(value: Any, what: str) -> Any:
+def _own_value(value: Any, what: str) -> tuple[Any, int]:
     own, weight = _own({what: value})
     if weight > _SHORT and len(pydantic_core.to_json(own)) > MAX_VALUE_BYTES:
         raise MessageTooLarge(what)
-    return own[what]
+    return own[what], weight
 
 
 def _duplicate(value: Any) -> Any:

@@ -19,17 +19,27 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from agency import lifetime
-from agency.agent import Agent
+from agency.agent import Agent, handling
 from agency.audit import AuditLog
 from agency.deadletters import DeadLetter, DeadLetters, Reason
 from agency.envelope import Envelope, Kind, answer, new_envelope_id
-from agency.errors import AgencyError, AgentIdInUse, Failure, SpaceClosed, StartFailed, UnknownAgent
+from agency.errors import (
+    AgencyError,
+    AgentIdInUse,
+    Failure,
+    SpaceClosed,
+    SpaceHalted,
+    StartFailed,
+    UnknownAgent,
+)
 from agency.guest import Guest
 from agency.resident import PARENTS, Resident, is_called_by_agent
 from agency.schema import BROADCAST, check_agent_id, duplicate
+from agency.supervision import Supervision
 from agency.threads import Crew, Latch
-from agency.timeouts import check_seconds, check_timeout
+from agency.timeouts import SEND_TIMEOUT, check_seconds, check_timeout
 from agency.turn import describe
+from agency.watching import Down, Watchers, Watching
 
 __all__ = ["Space"]
 
@@ -48,6 +58,7 @@ class Space(ABC):
 
     Args:
         grace: seconds that actions in progress are given to end when their agent is removed.
+        send_timeout: seconds that `send` waits for room in a full mailbox.
         audit: a file for the audit log (`agency.audit`): each decision about an action with
             `ACCESS_REQUESTED` is written there before it takes effect, with all arguments. What cannot be
             written is refused. None for no log.
@@ -56,8 +67,15 @@ class Space(ABC):
         OSError: the audit log cannot be opened.
     """
 
-    def __init__(self, *, grace: float = 10.0, audit: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        grace: float = 10.0,
+        send_timeout: float = SEND_TIMEOUT,
+        audit: str | os.PathLike[str] | None = None,
+    ) -> None:
         grace = check_seconds("grace", grace)
+        self._send_timeout = check_seconds("send_timeout", send_timeout)
         self.audit = None if audit is None else AuditLog(audit)
         if self.audit is not None:
             self.audit.open()
@@ -67,7 +85,9 @@ class Space(ABC):
         self._has_had_agents = False
         self._crew = Crew(f"agency-{type(self).__name__}")
         self._dead_letters = DeadLetters()
+        self._watchers = Watchers()
         self._grace = grace
+        self._halted = False
         self._closing = False
         self._closed = Latch()
         self._is_parents = False  # a forked child has only a copy
@@ -95,7 +115,7 @@ class Space(ABC):
             AgentIdInUse: another agent has the id (a `ValueError`); it is left untouched.
             InvalidAgentId: the id cannot name an agent.
             StartFailed: the constructor or `after_add` raised; nothing is left behind.
-            SpaceClosed: the space was destroyed.
+            SpaceClosed: the space was destroyed, or halted.
             TypeError: neither an agent nor a class with an id.
         """
         if isinstance(agent, Agent):
@@ -150,7 +170,51 @@ class Space(ABC):
             elif isinstance(agent, Agent) or not self._remove_elsewhere(agent_id):
                 raise UnknownAgent(f"no agent {agent_id!a} was added through this space")
 
+    def watch(self, agent_id: str, callback: Watching) -> Callable[[], None]:
+        """Have `callback` called once, with a `Down`, when an agent that was added through this space
+        object is gone and its id is free.
+
+        `Down.reason` says why: it was removed (`AGENT_REMOVED`), or its process died and it is not
+        started again (`AGENT_DIED`). Nobody is told of a restart. If there is no such agent, it is
+        told so at once (`NO_SUCH_AGENT`); agents of other applications count as that. It is called on
+        a thread of its own, never within `watch`, and may block; what it raises is logged. Call what
+        is returned to be told no more. An agent is watched until it is gone: to watch its successor
+        of the same id, watch anew.
+        """
+        self._check_process()
+        check_agent_id(agent_id)
+        self._watchers.add(agent_id, callback)
+        if not self._has(agent_id) and self._watchers.discard(agent_id, callback):
+            down = Down(agent_id, Reason.NO_SUCH_AGENT, "there is no such agent")
+            self._tell([callback], down)
+
+        def unwatch() -> None:
+            self._watchers.discard(agent_id, callback)
+
+        return unwatch
+
     # Lifetime
+
+    def halt(self) -> None:
+        """The kill switch: when this returns, no agent that was added through this space object begins
+        another message, whether it cooperates or not.
+
+        What they would send is refused with `SpaceHalted`; what waits for permission, or will, is
+        refused; nobody can be added. An action in progress goes on, is told by `Agent.leaving`, and
+        is answered, but its stream is cut short. The mail is kept, on a broker too, until `remove` or
+        `destroy`, which count it as dead letters. There is no way back. Idempotent; may be called
+        from anywhere, also from an action.
+        """
+        if self._is_parents:
+            return
+        with lifetime.undisturbed():
+            with self._lock:
+                self._halted = True
+                residents = list(self._residents.values())
+            for resident in residents:
+                resident.halt()
+            for resident in residents:
+                resident.deny()
 
     def destroy(self) -> None:
         """Remove every agent, in the reverse order of their coming, and free all that the space
@@ -254,7 +318,8 @@ class Space(ABC):
         later. `_deliver_here` serves receivers in this process.
 
         Raises:
-            NotAccepted: the message was not and will not be sent.
+            NotAccepted: the message was not and will not be sent; `MailboxFull`: the receiver has
+                no room.
         """
 
     def _add_class(
@@ -266,6 +331,16 @@ class Space(ABC):
     ) -> None:
         """Build the agent where this kind of space builds agents. Here, unless overridden."""
         self._build_here(agent_class, agent_id, args, kwargs)
+
+    def _has(self, agent_id: str) -> bool:
+        """Whether the agent was added through this space object and has not gone. An override adds
+        those of other processes.
+        """
+        return agent_id in self._residents
+
+    def _tell(self, watching: list[Watching], down: Down) -> None:
+        """An agent has gone, and these wanted to be told."""
+        self._watchers.tell(watching, down, self._crew)
 
     def _remove_elsewhere(self, agent_id: str) -> bool:  # an override uses it
         """Remove an agent that `_add_class` built in another process. Returns whether there was
@@ -292,21 +367,47 @@ class Space(ABC):
 
     def _deliver_here(self, envelope: Envelope) -> bool:
         """Deliver to the resident that the message is for; False if it does not live in this
-        process.
+        process. If its mailbox is full, waits for room.
+
+        Raises:
+            MailboxFull: there was none within `send_timeout`.
         """
         resident = self._residents.get(envelope.message["to"])
         if resident is None:
             return False
-        resident.deliver(envelope)
+        mailbox = resident.mailbox
+        if len(mailbox) < mailbox.most:
+            resident.deliver(envelope)
+        else:
+            resident.admit(envelope)
         return True
 
     def _broadcast_here(self, envelope: Envelope) -> None:
-        """Deliver a broadcast to every resident that wants it."""
+        """Deliver a broadcast to every resident that wants it and has room for it. Never waits."""
         sender = envelope.message["from"]
         for resident in list(self._residents.values()):
             receiver = resident.agent._agency
-            if receiver.id != sender or receiver.receive_own_broadcasts:
+            if receiver.id == sender and not receiver.receive_own_broadcasts:
+                continue
+            if resident.mailbox.has_room():
                 resident.deliver(envelope)
+            else:
+                self.drop(envelope, Reason.MAILBOX_FULL, f"of {receiver.id!a}")
+
+    def patience(self, envelope: Envelope) -> float:
+        """Seconds that the current thread may wait until the receiver has room for this: none if it
+        runs an event loop, or is all that the receiver has to take something out of its mailbox.
+        """
+        if asyncio._get_running_loop() is not None:
+            return 0.0
+        turn = handling.get()
+        if turn is not None and turn.agent._agency.concurrency == 1 and turn.is_here():
+            resident = self._residents.get(envelope.message["to"])
+            if resident is not None and resident.agent is turn.agent:
+                return 0.0
+        if envelope.deadline is None:
+            return self._send_timeout
+        return min(self._send_timeout, envelope.deadline - time.monotonic())
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
@@ -397,12 +498,10 @@ class Space(ABC):
             resident.open_up()
             self._take_leave(resident, self._grace)
         else:
-            with self._lock:
-                self._residents.pop(resident.agent.id, None)
+            watching = self._strike_off(resident)
             self._disconnect(resident)
             resident.vanish()
-            self._release(resident.agent.id)
-            resident.has_left.open()
+            self._end_stay(resident, watching)
 
     def _reserve(self, agent_id: str) -> None:
         with self._lock:
@@ -427,6 +526,8 @@ class Space(ABC):
         self._check_process()
         if self._closing:
             raise SpaceClosed("the space was destroyed")
+        if self._halted:
+            raise SpaceHalted("the space was halted: it takes nobody any more")
 
     def _take_leave(self, resident: Resident, grace: float) -> None:
         # It stays where others find it until it has moved out: its action in progress may wait for
@@ -435,11 +536,24 @@ class Space(ABC):
             logger.warning(
                 '"%s" was removed while an action of it is still running', resident.agent.id
             )
-        with self._lock:
-            self._residents.pop(resident.agent.id, None)
+        watching = self._strike_off(resident)
         self._disconnect(resident)
-        self._release(resident.agent.id)
+        self._end_stay(resident, watching)
+
+    def _strike_off(self, resident: Resident) -> list[Watching]:
+        """Take the agent from the list; returns who is to be told."""
+        agent_id = resident.agent.id
+        with self._lock:
+            if self._residents.pop(agent_id, None) is None:
+                return []
+            return self._watchers.take(agent_id)
+
+    def _end_stay(self, resident: Resident, watching: list[Watching]) -> None:
+        """After all else: the id is free."""
+        agent_id = resident.agent.id
+        self._release(agent_id)
         resident.has_left.open()
+        self._tell(watching, Down(agent_id, Reason.AGENT_REMOVED))
 
     def _take_everyone_out(self) -> None:
         with self._lock:
@@ -464,6 +578,10 @@ def _checked_id(agent: Agent) -> str:
 def _checked_class(agent_class: Any) -> Any:
     if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
         raise TypeError(f"space.add takes an Agent or a subclass of Agent, not {agent_class!r}")
+    if not isinstance(agent_class.supervision, Supervision | None):
+        raise TypeError(
+            f"{agent_class.__name__}.supervision is a Supervision, not {agent_class.supervision!r}"
+        )
     return agent_class
 
 

@@ -10,7 +10,10 @@ import math
 import threading
 from typing import Final
 
-__all__ = ["check_seconds", "check_timeout"]
+__all__ = ["SEND_TIMEOUT", "check_seconds", "check_timeout"]
+
+SEND_TIMEOUT: Final = 5.0
+"""Seconds that `send` waits for room in a mailbox, unless the space is told otherwise."""
 
 _LONGEST: Final = min(threading.TIMEOUT_MAX, 1e9)  # more than thirty years
 

@@ -32,9 +32,9 @@ from typing import Any, Final, cast
 from agency.access import ACCESS_DENIED, ACCESS_PERMITTED
 from agency.actions import ActionSpec
 from agency.agent import Agent
-from agency.envelope import PART, REQUEST, TELL, Envelope, answer
+from agency.envelope import LIGHT, PART, REQUEST, TELL, Envelope, answer
 from agency.errors import Failure, InvalidArguments, InvalidMessage, OutcomeUnknown, RequestError
-from agency.schema import BROADCAST, Message, digest, duplicate, freeze_value
+from agency.schema import BROADCAST, Message, digest, duplicate, weighed_value
 
 __all__ = [
     "UNRECORDED",
@@ -203,10 +203,14 @@ def _stream(
     )
     try:
         while True:
-            value = freeze_value((yield Call(advance, quick=is_async)), "the value produced")
+            produced_value = yield Call(advance, quick=is_async)
+            value, weight = weighed_value(produced_value, "the value produced")
             if envelope.kind is REQUEST:
                 values.append(value)
-            elif not (yield Emit(answer(envelope, new_id(), agent.id, value=value, kind=PART))):
+                continue
+            part = answer(envelope, new_id(), agent.id, value=value, kind=PART)
+            part.weight = weight if weight > LIGHT else 0
+            if not (yield Emit(part)):
                 break
     except (StopIteration, StopAsyncIteration):
         return values
@@ -215,7 +219,9 @@ def _stream(
         raise
     yield Call(close, quick=is_async)
     if agent._agency.is_leaving:
-        raise _CutShort(f'"{agent.id}" left the space before the stream was complete')
+        raise _CutShort(
+            f'"{agent.id}" left the space, or was halted, before the stream was complete'
+        )
     return values
 
 
@@ -231,13 +237,15 @@ def _result(
     if envelope.kind is TELL and (value is None or spec.name in _NEVER_ANSWERED):
         return None
     try:
-        own = freeze_value(value, spec.value_name)
+        own, weight = weighed_value(value, spec.value_name)
     except InvalidMessage as error:
         return _refusal(agent, envelope, new_id, Failure.FAILED, str(error))
     except BaseException as error:  # SystemExit too: the agent lives on
         _log(error, agent, envelope)
         return _refusal(agent, envelope, new_id, Failure.FAILED, describe(error))
-    return answer(envelope, new_id(), agent._agency.id, value=own)
+    answered = answer(envelope, new_id(), agent._agency.id, value=own)
+    answered.weight = weight if weight > LIGHT else 0
+    return answered
 
 
 def _not_permitted(

@@ -36,6 +36,7 @@ def _conformance(*names: str) -> tuple[str, ...]:
 _LINK: Final = "amqp/test_link.py"
 _AMQP: Final = "amqp/test_space.py"
 _WORKERS: Final = "local/test_workers.py"
+_OVERLOAD: Final = "faults/test_overload.py"
 _END: Final = "lifetime/test_end_of_program.py"
 _VERIFIED: Final = "amqp/test_verified_senders.py"
 
@@ -86,8 +87,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(
             "native/test_loops.py",
             "two_agents_that_answer_each_other_for_ever_are_stopped_and_the_operator_is_told",
-        ),
-        lacking="Mailboxes of NativeSpace and LocalSpace have no bound: a flood fills the memory.",
+        )
+        + _tests(
+            _OVERLOAD,
+            "agents_that_flood_each_other_or_themselves_end",
+            "async_code_is_told_at_once_and_waits_beside_its_event_loop",
+            "an_agent_with_a_full_mailbox_gets_the_answers_it_waits_for",
+        )
+        + _conformance("a_full_mailbox_refuses_and_loses_nothing_that_it_accepted"),
     ),
     Fault(
         6,
@@ -148,8 +155,24 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it_had",
             "a_sender_that_does_not_wait_is_told_too_when_its_message_may_have_run",
             "a_concurrent_agent_that_dies_answers_for_all_that_it_had_begun",
+        )
+        + _tests(
+            "faults/test_supervision.py",
+            "an_agent_killed_at_random_moments_comes_again_and_gets_all_that_it_had_not_begun",
+            "an_agent_killed_two_hundred_times_comes_again_each_time",
+            "a_successor_has_the_same_id_and_arguments_and_is_set_up_anew",
+            "whoever_waits_for_what_was_not_begun_goes_on_waiting_and_gets_the_value",
+            "between_two_lives_the_id_is_taken_and_mail_is_accepted",
+            "an_agent_without_supervision_is_gone_at_once_and_who_watches_is_told_why",
+            "a_process_that_ends_itself_in_good_order_comes_again_only_if_always_is_said",
+            "a_space_may_say_what_holds_for_classes_that_say_nothing",
+            "agents_that_share_a_process_die_together_and_each_comes_again",
+            "an_agent_that_waits_for_its_next_life_leaves_at_once_and_in_order",
+            "an_agent_in_the_midst_of_a_restart_leaves_at_once_and_in_order",
+            "ctrl_c_ends_a_program_whose_agent_waits_for_its_next_life",
+            "a_halted_space_starts_nobody_again_and_keeps_the_mail_until_it_ends",
         ),
-        lacking="A worker that died is not started again.",
+        lacking="Only where `supervision` asks for it is a worker that died started again.",
     ),
     Fault(
         10,
@@ -182,8 +205,12 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_workers.py",
             "a_worker_that_stands_still_holds_up_nobody_else_and_goes_on_in_order",
             "a_worker_that_stands_still_does_not_hold_up_the_end",
+        )
+        + _tests(_OVERLOAD, "a_worker_that_stands_still_costs_its_bound_and_nobody_else_is_slowed")
+        + _tests(
+            "faults/test_supervision.py",
+            "a_process_that_does_not_hear_that_it_is_to_halt_is_ended",
         ),
-        lacking="Its mail waits in memory without a bound.",
     ),
     Fault(
         14,
@@ -219,18 +246,42 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         17,
         "A receiver is slower than its senders for long.",
-        lacking="Not built on NativeSpace and LocalSpace, see F5. On AMQPSpace see F40.",
+        _tests(
+            _OVERLOAD,
+            "a_full_mailbox_refuses_loses_nothing_and_delays_nobody_else",
+            "who_sends_faster_than_the_receiver_takes_is_slowed_and_loses_nothing",
+            "large_messages_fill_a_mailbox_by_their_bytes",
+            "a_broadcast_waits_for_no_full_mailbox_and_reaches_all_others",
+            "who_waits_for_room_is_let_go_when_the_receiver_leaves",
+        )
+        + _conformance(
+            "a_full_mailbox_refuses_and_loses_nothing_that_it_accepted",
+            "a_broadcast_reaches_all_others_when_one_mailbox_is_full",
+        ),
     ),
     Fault(
         18,
         "An agent dies at its start, or at once, again and again.",
-        _tests(_WORKERS, "an_agent_that_cannot_start_is_an_error_that_says_why_and_leaves_nothing"),
-        lacking="Nothing is started again by itself, so nothing has to be stopped from that.",
+        _tests(_WORKERS, "an_agent_that_cannot_start_is_an_error_that_says_why_and_leaves_nothing")
+        + _tests(
+            "faults/test_supervision.py",
+            "an_agent_that_dies_too_often_is_let_go_after_exactly_as_many_restarts_as_it_may_have",
+            "an_agent_that_cannot_be_built_again_counts_as_dying_again",
+        )
+        + _tests(
+            "unit/test_supervision.py",
+            "pauses_grow_up_to_the_longest_and_too_many_deaths_are_final",
+            "deaths_that_are_long_past_do_not_count",
+        ),
     ),
     Fault(
         19,
         "A message kills whoever begins with it.",
-        lacking="On LocalSpace it kills once, as nothing is begun again. On AMQPSpace see F41.",
+        _tests(
+            "faults/test_supervision.py",
+            "a_message_that_kills_kills_once_and_those_behind_it_are_handled",
+        ),
+        lacking="On AMQPSpace see F41.",
     ),
     Fault(
         20,
@@ -447,7 +498,8 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(
             "faults/test_broker.py",
             "a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others",
-        ),
+        )
+        + _conformance("a_broadcast_reaches_all_others_when_one_mailbox_is_full"),
     ),
     Fault(
         41,
@@ -521,13 +573,17 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         48,
         "Storms: errors that cause errors, broadcasts that cause broadcasts.",
-        _conformance("agents_that_cannot_bear_answers_do_not_answer_them")
+        _conformance(
+            "agents_that_cannot_bear_answers_do_not_answer_them",
+            "broadcasts_that_cause_each_other_end",
+        )
         + _tests(
             "native/test_loops.py",
             "two_agents_that_answer_each_other_for_ever_are_stopped_and_the_operator_is_told",
-        ),
-        lacking="Broadcasts that each receiver answers by another broadcast multiply until memory or "
-        "patience ends; chains are cut only after 10,000 messages.",
+        )
+        + _tests(_OVERLOAD, "a_storm_of_broadcasts_ends_and_every_one_is_accounted_for"),
+        lacking="A storm keeps the mailboxes full until it ends, which takes long with many agents and "
+        "large mailboxes: each may handle 32 mailboxes full.",
     ),
     Fault(
         49,
@@ -607,6 +663,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "without_a_decision_in_time_it_is_refused",
             "several_may_wait_for_permission_at_once",
             "waiting_for_permission_holds_up_nothing_else",
+            "what_waits_for_permission_when_the_space_is_halted_is_refused",
         )
         + _tests(
             "demo/test_approvals.py",

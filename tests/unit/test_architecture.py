@@ -23,10 +23,21 @@ VALUES = {
     "help",
     "schema",
     "slash",
+    "supervision",
     "timeouts",
 }
 TURN = {"agent", "proxy", "turn"}
-PLACES = {"audit", "calls", "guest", "resident", "runners", "space", "threads"}
+PLACES = {
+    "audit",
+    "calls",
+    "guest",
+    "mailbox",
+    "resident",
+    "runners",
+    "space",
+    "threads",
+    "watching",
+}
 # Everything else is a face.
 
 KINDS_OF_SPACE = ("native", "local", "amqp")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from agency.envelope import HOP_LIMIT, Envelope, Kind
@@ -27,6 +27,7 @@ MARK: Final = "agency-"
 _CHAIN: Final = MARK + "chain"
 _VIA: Final = MARK + "via"
 _HOPS: Final = MARK + "hops"
+_BROADCASTS: Final = MARK + "broadcasts"
 _TRACE: Final = MARK + "trace"
 _FAILURE: Final = MARK + "failure"
 
@@ -45,6 +46,8 @@ def to_properties(
     headers: dict[str, Any] = {}
     if envelope.hops:
         headers[_HOPS] = envelope.hops
+    if envelope.broadcasts:
+        headers[_BROADCASTS] = envelope.broadcasts
     if envelope.chain:
         headers[_CHAIN] = list(envelope.chain)
     if envelope.via:
@@ -93,7 +96,8 @@ def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
         failure=Failure.read(failure) if isinstance(failure, str) else None,
         chain=_ids(headers.get(_CHAIN)),
         via=_ids(headers.get(_VIA)),
-        hops=_hops(headers),
+        hops=_count(headers.get(_HOPS)),
+        broadcasts=_count(headers.get(_BROADCASTS)),
         deadline=_deadline(properties.expiration),
         trace=trace if isinstance(trace, str) and len(trace) <= _LONGEST_TRACE else None,
         redelivered=delivery.redelivered,
@@ -122,9 +126,8 @@ def _ids(header: Any) -> tuple[str, ...]:
     return tuple(one for one in header if isinstance(one, str) and len(one) <= _LONGEST_ID)
 
 
-def _hops(headers: Mapping[str, Any]) -> int:
-    hops = headers.get(_HOPS)
-    return hops if isinstance(hops, int) and hops > 0 else 0
+def _count(header: Any) -> int:
+    return int(header) if isinstance(header, int) and header > 0 else 0
 
 
 def _deadline(expiration: str | None) -> float | None:

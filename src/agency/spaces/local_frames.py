@@ -13,7 +13,7 @@ for what is no frame, never another exception, and never waits for more than `LA
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from functools import lru_cache
 from socket import SO_SNDBUF, SOL_SOCKET, socket, socketpair
@@ -21,19 +21,23 @@ from typing import Any, Final
 
 import pydantic_core
 
-from agency.envelope import Envelope, Kind
+from agency.envelope import TELL, Envelope, Kind
 from agency.errors import Failure
 from agency.schema import MAX_MESSAGE_BYTES
 
 __all__ = [
     "LARGEST",
+    "MESSAGES",
+    "ROOM",
     "Frame",
     "FrameReader",
     "connection",
     "frame",
     "frames_in",
     "message_frame",
+    "numbers_in",
     "read_envelope",
+    "settled_frame",
     "split",
     "take_frame",
     "taken_up_to",
@@ -68,8 +72,8 @@ class Frame(IntEnum):
     ADDED = 6
     """From a worker: it is there. `from` is its place."""
     FAILED = 7
-    """From a worker: it could not be built or set up. `from` is its place, `to` how many messages
-    for it have arrived, the payload says why.
+    """From a worker: it could not be built or set up, and has seen to none of its mail. `from` is its
+    place, the payload says why.
     """
     REMOVE = 8
     """From the application to a worker: let an agent leave, or do not build it any more. `from` is
@@ -87,6 +91,36 @@ class Frame(IntEnum):
     """
     TAKE = 12
     """From any process to the hub: read its outbox up to here. The payload is the position."""
+    REPLY = 13
+    """As MESSAGE, but lost if the mailbox is full: what answers somebody who does not wait."""
+    ROOM = 14
+    """From any process to the hub: has the mailbox of `to` room for one more? And the answer, at once
+    or after FULL: it has, or the agent is gone.
+    """
+    FULL = 15
+    """From the hub: it has not. ROOM will follow."""
+    SETTLED = 16
+    """From the hub: which messages has the agent whose place is `from` settled? And the answer: a
+    worker tells the numbers that its progress does not show, the application how many.
+    """
+    KEEP = 17
+    """From the application: the agent is to come again if its process dies. Keep what it has not
+    begun for the next ADD. `to` is its id.
+    """
+    KEEP_NO_MORE = 18
+    """From the application: it will not come again. `to` is its id. Back from the hub, unchanged, when
+    all that was kept for it is lost.
+    """
+    HALT = 19
+    """From the application to all: begin with nothing more. From a worker: it begins with nothing
+    more; `to` is its number when the hub tells so.
+    """
+
+
+MESSAGES: Final = frozenset({Frame.MESSAGE, Frame.REPLY})
+"""The frames that go into a mailbox."""
+ROOM: Final = frozenset({Frame.ROOM, Frame.FULL})
+"""What the hub says of a mailbox."""
 
 
 def connection() -> tuple[socket, socket]:
@@ -142,11 +176,26 @@ def taken_up_to(data: bytes) -> int:
     return position
 
 
-def message_frame(envelope: Envelope, kind: Frame = Frame.MESSAGE, to: str | None = None) -> bytes:
-    """The frame that carries an envelope to the receiver of its message, unless `to` says
+def settled_frame(place: bytes, numbers: Iterable[int]) -> bytes:
+    """Tells the hub which messages are settled."""
+    return frame(Frame.SETTLED, b"", place, b"".join(map(_POSITION.pack, numbers)))
+
+
+def numbers_in(data: bytes, payload: int) -> list[int]:
+    """The numbers in a frame made by `settled_frame`. Raises ValueError if they are none."""
+    if (len(data) - payload) % _POSITION.size:
+        raise ValueError("a number that is cut off")
+    return [number for (number,) in _POSITION.iter_unpack(data[payload:])]
+
+
+def message_frame(envelope: Envelope, kind: Frame | None = None, to: str | None = None) -> bytes:
+    """The frame that carries an envelope to the receiver of its message, unless `kind` and `to` say
     otherwise.
     """
     message = envelope.message
+    if kind is None:
+        is_reply = envelope.correlation_id is not None and envelope.kind is TELL
+        kind = Frame.REPLY if is_reply else _MESSAGE
     payload = pydantic_core.to_json(
         (
             envelope.id,
@@ -158,6 +207,7 @@ def message_frame(envelope: Envelope, kind: Frame = Frame.MESSAGE, to: str | Non
             envelope.hops,
             envelope.deadline,
             envelope.trace,
+            envelope.broadcasts,
             message,
         )
     )
@@ -175,9 +225,19 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
     """
     fields: list[Any] = pydantic_core.from_json(data[payload:])
     try:
-        envelope_id, kind, correlation_id, failure, chain, via, hops, deadline, trace, message = (
-            fields
-        )
+        (
+            envelope_id,
+            kind,
+            correlation_id,
+            failure,
+            chain,
+            via,
+            hops,
+            deadline,
+            trace,
+            broadcasts,
+            message,
+        ) = fields
         if failure is not None:
             failure = Failure.read(failure)
         return Envelope(
@@ -191,6 +251,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
             hops,
             deadline,
             trace,
+            broadcasts,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a frame without an envelope: {error}") from None
@@ -198,6 +259,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
 
 _TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]
 _KINDS: Final = {str(kind): kind for kind in Kind}
+_MESSAGE: Final = Frame.MESSAGE
 _KINDS_OF_FRAME: Final = frozenset(Frame)
 
 

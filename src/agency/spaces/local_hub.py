@@ -22,23 +22,39 @@ from mmap import mmap
 from typing import Final, cast
 
 from agency.deadletters import Reason
+from agency.envelope import MAILBOX_BYTES, MAILBOX_MESSAGES
 from agency.spaces.local_frames import (
     LARGEST,
+    MESSAGES,
     Frame,
     FrameReader,
     frame,
     frames_in,
+    numbers_in,
+    settled_frame,
     split,
     taken_up_to,
 )
-from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, Inlet, progress_in
+from agency.spaces.local_memory import (
+    SETTLED,
+    STARTED,
+    WORDS_PER_SLOT,
+    Board,
+    Inlet,
+    place_on_board,
+    progress_in,
+)
 
 __all__ = ["ANNOUNCEMENT", "run_hub"]
 
 ANNOUNCEMENT: Final = 16
 """Bytes in which the nursery tells the number of a new worker, padded with blanks."""
 
+_AT_ONCE: Final = 256 * 1024
+"""Bytes that are put together to be written in one go."""
+
 _BROADCAST: Final = b"*"
+_MESSAGES: Final = frozenset(map(int, MESSAGES))
 _REASONS: Final = frozenset(reason.encode() for reason in Reason)
 
 
@@ -46,6 +62,8 @@ class _Peer:
     """One process at the other end of a socket."""
 
     __slots__ = (
+        "awaited",
+        "board",
         "fault",
         "ids",
         "inlet",
@@ -67,14 +85,17 @@ class _Peer:
         shared = mmap(memory, 0)
         os.close(memory)
         self.inlet = Inlet(shared)
+        self.board = Board(shared)
         self.progress = progress_in(shared)
         self.reader = FrameReader(LARGEST if number else None)
-        self.out: list[bytes | memoryview] = []
+        self.out: deque[bytes | memoryview] = deque()
         """What is to be written, in order."""
         self.watched = False
         """Whether the selector tells when the socket can be written again."""
         self.members: dict[bytes, _Member] = {}
-        """A worker's agents, by their places."""
+        """Its agents, by their places."""
+        self.awaited: set[_Member] = set()
+        """Those of them that somebody waits for, until there is room in their mailboxes."""
         self.ids: set[bytes] = set()
         """Of all agents that it ever had. Those that have left may still have to answer."""
         self.left: list[_Member] = []
@@ -83,22 +104,94 @@ class _Peer:
         """What it has written that makes no sense."""
 
 
-class _Member:
-    """One agent, wherever it lives."""
+class _Mailbox:
+    """What is for one agent and not settled. As it stands, that of one between two lives."""
 
-    __slots__ = ("agent_id", "held", "is_there", "peer", "sent", "settled_word", "started_word")
+    __slots__ = ("agent_id", "bound", "held", "is_shown", "sent", "waiting", "weight")
 
-    def __init__(self, agent_id: bytes, peer: _Peer, slot: int) -> None:
+    def __init__(self, agent_id: bytes) -> None:
         self.agent_id = agent_id
-        self.peer = peer
-        self.started_word = WORDS_PER_SLOT * slot + STARTED
-        self.settled_word = WORDS_PER_SLOT * slot + SETTLED
         self.sent = 0
         """How many messages it was sent; the number of the last one."""
-        self.held: deque[bytes] = deque()
-        """Those that it has not settled, up to the last one."""
+        self.held: dict[int, bytes | int] = {}
+        """Those that it has not settled, by their numbers. Of the application's only the size."""
+        self.weight = 0
+        """Bytes that they have together."""
+        self.bound = MAILBOX_MESSAGES + 1
+        """How many of them there may be: those that wait, and those that are being handled."""
+        self.is_shown = False
+        """Whether all processes are shown that it is full."""
+        self.waiting: set[_Peer] = set()
+        """Who is to be told when there is room."""
+
+    def hold(self, data: bytes) -> None:
+        """It is sent one more."""
+        self.sent += 1
+        self.held[self.sent] = data
+        self.weight += len(data)
+
+    def is_full(self) -> bool:
+        """Whether it holds all that it may. What was on its way already is held all the same."""
+        return len(self.held) >= self.bound or self.weight >= MAILBOX_BYTES
+
+    def follow(self, last: _Mailbox) -> None:
+        """Come in the place of another of the same agent: with its bound, what is shown of it, and
+        those who wait for it.
+        """
+        self.bound = last.bound
+        self.is_shown, last.is_shown = last.is_shown, False
+        self.waiting, last.waiting = last.waiting, set()
+
+
+class _Member(_Mailbox):
+    """One agent, wherever it lives, and its mailbox."""
+
+    __slots__ = (
+        "is_asked",
+        "is_there",
+        "kept",
+        "peer",
+        "place",
+        "settled",
+        "settled_word",
+        "started_word",
+        "watched_from",
+    )
+
+    def __init__(self, agent_id: bytes, peer: _Peer, place: bytes) -> None:
+        super().__init__(agent_id)
+        slot = int(place.partition(b"/")[2]) if peer.number else 0
+        self.peer = peer
+        self.place = place
+        self.started_word = WORDS_PER_SLOT * slot + STARTED
+        self.settled_word = WORDS_PER_SLOT * slot + SETTLED
+        self.settled = 0
+        """Up to which message it has settled all, when that was looked at last."""
+        self.watched_from = self.bound // 2
+        """From how many on it is asked for what it has settled out of order."""
+        self.is_asked = False
         self.is_there = False
         """Whether it has been built and set up."""
+        self.kept: _Mailbox | None = None
+        """Where to put what it has not begun, if it is gone and to come again."""
+
+    def hold(self, data: bytes) -> None:
+        self.sent += 1
+        self.held[self.sent] = data if self.peer.number else len(data)
+        self.weight += len(data)
+
+    def let_go(self, number: int) -> None:
+        """It has settled that one."""
+        item = self.held.pop(number, 0)
+        self.weight -= item if isinstance(item, int) else len(item)
+
+    def settle(self, up_to: int) -> None:
+        """It has settled all up to that one."""
+        take_out, weight = self.held.pop, self.weight
+        for number in range(self.settled + 1, up_to + 1):
+            item = take_out(number, 0)
+            weight -= item if isinstance(item, int) else len(item)
+        self.settled, self.weight = up_to, weight
 
     def progress(self) -> tuple[int, int]:
         """Up to which message it has started, and settled all."""
@@ -117,6 +210,13 @@ class _Hub:
         self._nursery = nursery
         self._workers: dict[int, _Peer] = {}
         self._members: dict[bytes, _Member] = {}
+        self._full: dict[int, int] = {}
+        """How many full mailboxes are shown, by their places on the board."""
+        self._heirs: set[bytes] = set()
+        """The ids of agents that are to come again if their process dies."""
+        self._kept: dict[bytes, _Mailbox] = {}
+        """Their mail between two lives, by their ids. None of it was begun."""
+        self._halted = False
         self._touched: set[_Peer] = set()
         self._application = _Peer(application, 0, memory)
         self._selector.register(application, selectors.EVENT_READ, self._application)
@@ -134,12 +234,12 @@ class _Hub:
                         return
                     self._bury(peer)
                 elif events & selectors.EVENT_WRITE:
-                    self._touched.add(peer)
+                    self._write(peer)
             while self._touched:
                 peer = self._touched.pop()
                 if peer.fault:
                     self._bury(peer)
-                else:
+                elif not peer.watched:
                     self._write(peer)
 
     # Reading and writing
@@ -155,6 +255,8 @@ class _Hub:
                 if split(data)[0] == Frame.TAKE:
                     for each in frames_in(peer.inlet.take(taken_up_to(data))):
                         self._take(peer, each)
+                    for member in list(peer.awaited):
+                        self._reconsider(member)
                 else:
                     self._take(peer, data)
         except ValueError as error:
@@ -169,16 +271,25 @@ class _Hub:
         self._touched.add(peer)
 
     def _write(self, peer: _Peer) -> None:
-        if peer.out:
-            data = peer.out[0] if len(peer.out) == 1 else b"".join(peer.out)
+        out = peer.out
+        while out:
+            data = out.popleft()
+            if out and len(data) < _AT_ONCE:
+                pieces, size = [data], len(data)
+                while out and size < _AT_ONCE:
+                    pieces.append(out.popleft())
+                    size += len(pieces[-1])
+                data = b"".join(pieces)
             try:
                 count = peer.socket.send(data)
             except BlockingIOError:
                 count = 0
             except OSError:
-                peer.out.clear()  # it is gone: reading will say so, and what it had not settled is held
+                out.clear()  # it is gone: reading will say so, and what it had not settled is held
                 return
-            peer.out = [memoryview(data)[count:]] if count < len(data) else []
+            if count < len(data):
+                out.appendleft(memoryview(data)[count:])
+                break
         if bool(peer.out) != peer.watched:
             peer.watched = bool(peer.out)
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.watched else 0)
@@ -188,8 +299,12 @@ class _Hub:
 
     def _take(self, source: _Peer, data: bytes) -> None:
         kind, to, sender, payload = split(data)
-        if kind != Frame.MESSAGE:
-            if source is self._application:
+        if kind not in _MESSAGES:
+            if kind == Frame.ROOM:
+                self._ask_for_room(source, to)
+            elif kind == Frame.SETTLED:
+                self._hear_of_settled(source.members.get(sender), numbers_in(data, payload))
+            elif source is self._application:
                 self._obey(kind, to, sender, data)
             else:
                 self._note(source, kind, to, sender, data)
@@ -198,57 +313,164 @@ class _Hub:
         elif to == _BROADCAST:
             self._broadcast(source, sender, data, payload)
         else:
-            member = self._members.get(to)
-            if member is None:
+            mailbox = self._members.get(to) or self._kept.get(to)
+            if mailbox is None:
                 self._lose(Reason.NO_SUCH_AGENT, data, payload)
+            elif kind == Frame.REPLY and mailbox.is_shown and not self._has_room(mailbox):
+                self._lose(Reason.MAILBOX_FULL, data, payload, mailbox)
             else:
-                self._deliver(member, data)
+                self._deliver(mailbox, data)
 
-    def _deliver(self, member: _Member, data: bytes) -> None:
-        peer = member.peer
+    def _deliver(self, mailbox: _Mailbox, data: bytes) -> None:
+        mailbox.hold(data)
+        if not isinstance(mailbox, _Member):
+            self._reconsider(mailbox)
+            return
+        peer = mailbox.peer
         peer.out.append(data)
         self._touched.add(peer)
-        if peer is not self._application:
-            held = member.held
-            held.append(data)
-            member.sent += 1
-            settled = peer.progress[member.settled_word]
-            if settled > member.sent:
-                peer.fault = "it has settled what it was not sent"
-                return
-            while member.sent - len(held) < settled:
-                held.popleft()
+        self._look_at_progress(mailbox)
+        if len(mailbox.held) >= mailbox.watched_from or mailbox.weight >= MAILBOX_BYTES // 2:
+            self._watch(mailbox)
 
     def _broadcast(self, source: _Peer, sender: bytes, data: bytes, payload: int) -> None:
         """To each agent in a worker by itself, so that each is accounted for; to the application
         once.
         """
         body = data[payload:]
-        for agent_id, member in list(self._members.items()):
-            if member.peer is not self._application:
-                self._deliver(member, frame(Frame.MESSAGE, agent_id, sender, body))
+        for mailbox in (*self._members.values(), *self._kept.values()):
+            if isinstance(mailbox, _Member) and mailbox.peer is self._application:
+                continue
+            if mailbox.is_shown and not self._has_room(mailbox):
+                self._lose(Reason.MAILBOX_FULL, data, payload, mailbox)
+            else:
+                self._deliver(mailbox, frame(Frame.MESSAGE, mailbox.agent_id, sender, body))
         if source is not self._application:
             self._send(self._application, data)
 
-    def _lose(self, reason: Reason, data: bytes, payload: int) -> None:
-        self._send(
-            self._application, frame(Frame.DEAD_LETTER, reason.encode(), b"", data[payload:])
-        )
+    def _lose(
+        self, reason: Reason, data: bytes, payload: int, mailbox: _Mailbox | None = None
+    ) -> None:
+        of = b"" if mailbox is None else mailbox.agent_id
+        self._send(self._application, frame(Frame.DEAD_LETTER, reason.encode(), of, data[payload:]))
+
+    # Room in mailboxes. A process sees on its board which may be full, and asks before it sends to
+    # one: so what is not full costs no answer, and what was sent is held although it may be over.
+
+    def _look_at_progress(self, member: _Member) -> None:
+        """Let go of what it has settled in order. The application tells instead."""
+        peer = member.peer
+        if peer is not self._application:
+            settled = peer.progress[member.settled_word]
+            if settled > member.sent:
+                peer.fault = "it has settled what it was not sent"
+                self._touched.add(peer)
+            elif settled > member.settled:
+                member.settle(settled)
+
+    def _watch(self, member: _Member) -> None:
+        """It has much: let everybody see if that is all it may have, and ask how much it is really."""
+        if member.is_full():
+            self._show(member, is_full=True)
+        if not member.is_asked:
+            self._ask(member)
+
+    def _ask(self, member: _Member) -> None:
+        member.is_asked = True
+        self._send(member.peer, settled_frame(member.place, ()))
+
+    def _hear_of_settled(self, member: _Member | None, numbers: list[int]) -> None:
+        if member is None:
+            return  # it has left
+        member.is_asked = False
+        if member.peer is self._application:
+            member.settle(
+                min(member.sent, *numbers)
+            )  # some may have been for who had the id before
+        else:
+            for number in numbers:
+                member.let_go(number)
+        self._reconsider(member)
+
+    def _has_room(self, mailbox: _Mailbox) -> bool:
+        self._reconsider(mailbox)
+        return not mailbox.is_shown
+
+    def _reconsider(self, mailbox: _Mailbox) -> None:
+        """Look how much is in it now."""
+        if isinstance(mailbox, _Member):
+            self._look_at_progress(mailbox)
+            count, bound = len(mailbox.held), mailbox.bound
+            mailbox.watched_from = max(bound // 2, count + max(1, (bound - count) // 2))
+        if mailbox.is_full():
+            self._show(mailbox, is_full=True)
+        else:
+            self._open(mailbox)
+
+    def _ask_for_room(self, source: _Peer, agent_id: bytes) -> None:
+        mailbox = self._members.get(agent_id) or self._kept.get(agent_id)
+        if mailbox is None or self._has_room(mailbox):
+            self._send(source, frame(Frame.ROOM, agent_id))
+            return
+        self._send(source, frame(Frame.FULL, agent_id))
+        mailbox.waiting.add(source)
+        if isinstance(mailbox, _Member):
+            self._await(mailbox)
+
+    def _await(self, member: _Member) -> None:
+        """Somebody waits for it: what it settles from now on, it tells."""
+        member.peer.awaited.add(member)
+        member.peer.board.wait(True)
+        self._ask(member)
+
+    def _open(self, mailbox: _Mailbox) -> None:
+        """It has room, or its agent is gone: let those go on that wait."""
+        if mailbox.is_shown:
+            self._show(mailbox, is_full=False)
+        for source in mailbox.waiting:
+            self._send(source, frame(Frame.ROOM, mailbox.agent_id))
+        mailbox.waiting.clear()
+        if isinstance(mailbox, _Member):
+            self._await_no_more(mailbox)
+
+    def _await_no_more(self, member: _Member) -> None:
+        if member in member.peer.awaited:
+            member.peer.awaited.discard(member)
+            member.peer.board.wait(bool(member.peer.awaited))
+
+    def _show(self, mailbox: _Mailbox, *, is_full: bool) -> None:
+        if mailbox.is_shown == is_full:
+            return
+        mailbox.is_shown = is_full
+        place = place_on_board(mailbox.agent_id.decode())
+        count = self._full.pop(place, 0) + (1 if is_full else -1)
+        if count:
+            self._full[place] = count
+        for peer in (self._application, *self._workers.values()):
+            peer.board.show(place, bool(count), len(self._full))
 
     # Members and workers
 
     def _obey(self, kind: int, to: bytes, place: bytes, data: bytes) -> None:
         """What the application says."""
         if kind == Frame.CONNECT:
-            self._members[to] = _Member(to, self._application, 0)
+            new = self._members[to] = _Member(to, self._application, place)
+            new.bound = int(data[split(data)[3] :])
+            new.watched_from = new.bound // 2
+            self._application.members[place] = new
         elif kind == Frame.DISCONNECT:
-            self._members.pop(to, None)
+            gone = self._members.get(to)
+            if gone is not None and gone.peer is self._application:
+                self._forget(gone)
+                del self._application.members[gone.place]
         elif kind == Frame.ADD:
             self._add(to, place, data)
         elif kind == Frame.REMOVE:
             worker = self._workers.get(int(place.partition(b"/")[0]))
             member = worker.members.get(place) if worker is not None else None
             if member is not None:
+                if self._members.get(member.agent_id) is member:
+                    self._heirs.discard(member.agent_id)
                 if not member.is_there:
                     self._forget(member)  # its id may be another's from now on
                 self._send(member.peer, data)
@@ -256,16 +478,44 @@ class _Hub:
             worker = self._workers.get(int(to))
             if worker is not None:
                 self._send(worker, data)
+        elif kind == Frame.KEEP:
+            self._heirs.add(to)
+        elif kind == Frame.KEEP_NO_MORE:
+            self._keep_no_more(to, data)
+        elif kind == Frame.HALT:
+            self._halt(data)
+
+    def _keep_no_more(self, agent_id: bytes, data: bytes) -> None:
+        self._heirs.discard(agent_id)
+        kept = self._kept.pop(agent_id, None)
+        if kept is not None:
+            for each in kept.held.values():
+                self._lose(Reason.AGENT_REMOVED, cast("bytes", each), split(cast("bytes", each))[3])
+            self._open(kept)
+        self._send(self._application, data)
+
+    def _halt(self, data: bytes) -> None:
+        self._halted = True
+        for worker in self._workers.values():
+            self._send(worker, data)
 
     def _note(self, worker: _Peer, kind: int, to: bytes, place: bytes, data: bytes) -> None:
         """What a worker says of its agents, and of messages that were lost there."""
         member = worker.members.get(place)
         if kind == Frame.ADDED and member is not None:
             member.is_there = True
-        elif kind in {Frame.FAILED, Frame.REMOVED} and member is not None:
+            member.bound = max(1, int(data[split(data)[3] :]))
+            self._reconsider(member)
+        elif kind == Frame.FAILED and member is not None:
+            del worker.members[place]
+            self._forget(member)
+            self._lose_held(member)
+        elif kind == Frame.REMOVED and member is not None:
             arrived = int(to)
             del worker.members[place]
             self._let_go(member, arrived)
+        elif kind == Frame.HALT:
+            data = frame(Frame.HALT, str(worker.number).encode())
         elif kind != Frame.DEAD_LETTER or to not in _REASONS:
             raise ValueError(f"a frame of kind {kind} about an agent that it does not have")
         self._send(self._application, data)
@@ -276,20 +526,24 @@ class _Hub:
         """
         self._forget(member)
         worker = member.peer
-        late = min(max(0, member.sent - arrived), len(member.held))
-        unread = [member.held.pop() for _ in range(late)]
-        member.sent -= late
-        for data in reversed(unread):
+        late = [number for number in member.held if number > arrived]
+        member.sent -= len(late)
+        for number in late:
+            data = cast("bytes", member.held.pop(number))
             self._lose(Reason.AGENT_REMOVED, data, split(data)[3])
         worker.left = [one for one in (*worker.left, member) if one.is_at_work()]
 
     def _forget(self, member: _Member) -> None:
-        """Deliver nothing more to it."""
+        """Deliver nothing more to it. If it is to come again, its mail is kept from now on."""
         if self._members.get(member.agent_id) is member:
             del self._members[member.agent_id]
+            if member.agent_id in self._heirs:
+                member.kept = self._kept[member.agent_id] = _Mailbox(member.agent_id)
+                member.kept.follow(member)
+        self._open(member)
 
     def _add(self, agent_id: bytes, place: bytes, data: bytes) -> None:
-        number, slot = (int(part) for part in place.split(b"/"))
+        number = int(place.partition(b"/")[0])
         # The nursery announces a worker before the application can know of it, but on another
         # socket.
         while number not in self._workers and self._welcome():
@@ -300,9 +554,21 @@ class _Hub:
                 self._application, frame(Frame.FAILED, b"0", place, b"its process has ended")
             )
             return
-        self._members[agent_id] = worker.members[place] = _Member(agent_id, worker, slot)
+        member = self._members[agent_id] = worker.members[place] = _Member(agent_id, worker, place)
         worker.ids.add(agent_id)
         self._send(worker, data)
+        kept = self._kept.pop(agent_id, None)
+        if kept is not None:
+            self._hand_over(kept, member)
+
+    def _hand_over(self, kept: _Mailbox, heir: _Member) -> None:
+        """Deliver what was kept. Whoever waits for room waits on, until the heir has made some."""
+        heir.follow(kept)
+        for each in kept.held.values():
+            self._deliver(heir, cast("bytes", each))
+        if heir.waiting:
+            self._await(heir)
+        self._reconsider(heir)
 
     def _welcome_announced(self) -> None:
         """Welcome a worker if one is announced that has not been welcomed yet."""
@@ -325,8 +591,12 @@ class _Hub:
             return False
         end, memory = handles
         worker = _Peer(socket.socket(fileno=end), int(number), memory)
+        for place in self._full:
+            worker.board.show(place, True, len(self._full))
         self._workers[worker.number] = worker
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+        if self._halted:
+            self._send(worker, frame(Frame.HALT))
         return True
 
     def _bury(self, worker: _Peer) -> None:
@@ -343,6 +613,8 @@ class _Hub:
         worker.socket.close()
         self._workers.pop(worker.number, None)
         self._touched.discard(worker)
+        for mailbox in (*self._members.values(), *self._kept.values()):
+            mailbox.waiting.discard(worker)
         # Their ids are free before anybody is told that they are gone.
         for member in worker.members.values():
             self._forget(member)
@@ -354,20 +626,29 @@ class _Hub:
             self._lose_held(member)
         worker.members.clear()  # a circle of references would keep its memory open
         worker.left.clear()
+        worker.awaited.clear()
 
     def _lose_held(self, member: _Member, *, has_left: bool = False) -> None:
-        """Lose what the agent of a buried worker had not settled. One that had left had begun with
-        some of it; the rest its worker has lost already.
+        """Lose what an agent that is gone, and of which its worker will not speak again, had not settled;
+        but keep what it had not begun if it is to come again. One that had left had begun with some
+        of it; the rest its worker has lost already.
         """
         started, settled = member.progress()
         if member.peer.fault and not has_left:
             # Nobody knows with what it has begun; and what it settled last, it answered in vain.
             started, settled = member.sent, 0
-        for number, data in enumerate(member.held, member.sent - len(member.held) + 1):
+        for number, item in member.held.items():
+            data = cast("bytes", item)
             if settled < number <= started:
                 self._lose(Reason.AGENT_DIED, data, split(data)[3])
             elif number > settled and not has_left:
-                self._lose(Reason.AGENT_REMOVED, data, split(data)[3])
+                if member.kept is not None:
+                    member.kept.hold(data)
+                else:
+                    self._lose(Reason.AGENT_REMOVED, data, split(data)[3])
+        member.held.clear()
+        if member.kept is not None:
+            self._reconsider(member.kept)
 
 
 def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> None:

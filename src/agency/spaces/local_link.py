@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import socket
 import threading
 import time
@@ -17,12 +18,14 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Final
 
+from agency import lifetime
 from agency.agent import handling
 from agency.envelope import Envelope
-from agency.errors import NotAccepted
-from agency.spaces.local_frames import FrameReader, message_frame, take_frame
-from agency.spaces.local_memory import Outbox
-from agency.threads import Crew
+from agency.errors import MailboxFull, NotAccepted
+from agency.schema import BROADCAST
+from agency.spaces.local_frames import Frame, FrameReader, frame, message_frame, take_frame
+from agency.spaces.local_memory import FULL, Outbox
+from agency.threads import Crew, take_from
 
 __all__ = ["Link", "Relay"]
 
@@ -30,6 +33,9 @@ _PAUSE: Final = 0.001
 """Seconds between two tellings of the hub of which the second can wait. To tell it for each message
 cost 11 µs of CPU of 23, in the processes of sender, hub and receiver together.
 """
+
+_ANSWER_TIME: Final = 5.0
+"""Seconds that the hub is given to say whether a mailbox has room, which takes it some µs."""
 
 
 class Relay(Crew):
@@ -88,6 +94,7 @@ class Link:
         on_frame: called for each frame, in order, on the thread that reads. Must not wait for
             another frame.
         on_end: called once when the hub is gone, on the same thread; not after `stop_reading`.
+        patience: seconds that the current thread may wait for room for an envelope.
     """
 
     def __init__(
@@ -97,6 +104,8 @@ class Link:
         relay: Relay,
         on_frame: Callable[[bytes], None],
         on_end: Callable[[], None],
+        *,
+        patience: Callable[[Envelope], float],
     ) -> None:
         self._socket = end
         self._relay = relay
@@ -104,6 +113,10 @@ class Link:
         self._on_end = on_end
         self._incoming = FrameReader()
         self._outbox = Outbox(memory)
+        self.is_awaited = self._outbox.is_awaited
+        """Tells whether the hub waits for messages to be settled here. Then `flush` tells it also if
+        nothing was sent.
+        """
         self._writing = threading.Lock()  # guards the outbox, and what follows
         self._told = 0
         """Up to where the hub was told to read."""
@@ -111,6 +124,10 @@ class Link:
         self._is_flush_due = False
         """Whether a thread is on its way to flush."""
         self._requesting: set[asyncio.AbstractEventLoop] = set()
+        self._patience = patience
+        self._rooms: dict[str, list[queue.SimpleQueue[bool]]] = {}
+        """Who waits for room in an agent's mailbox."""
+        self._rooms_lock = threading.Lock()
         self._closed = False
         self._is_reading = True
         self._ended = threading.Event()
@@ -141,10 +158,13 @@ class Link:
     def post(self, envelope: Envelope) -> None:
         """Send an envelope. The hub is told at once if the sender is going to wait for the answer,
         or speaks outside of an action; otherwise within milliseconds, together with what else the
-        action sends.
+        action sends. If the receiver's mailbox is full, waits for room.
 
-        Raises what `send` raises.
+        Raises what `send` raises, and:
+            MailboxFull: there was no room in time.
         """
+        if self._outbox.words[FULL] and envelope.correlation_id is None:
+            self._wait_if_full(envelope, envelope.message["to"])
         if self._is_urgent(envelope):
             self.send(message_frame(envelope))
         else:
@@ -153,20 +173,49 @@ class Link:
 
     def flush(self) -> None:
         """Tell the hub of what it was not told of yet. If it is gone, who reads will notice."""
-        if self._outbox.written != self._told:
+        if self._outbox.written != self._told or self._outbox.is_awaited():
             with self._writing, contextlib.suppress(NotAccepted):
-                if self._outbox.written != self._told:
+                if not self._closed:
                     self._tell()
 
     def flush_soon(self) -> None:
         """`flush`, now or within milliseconds, even if this thread goes on computing."""
-        if self._outbox.written == self._told:
+        if self._outbox.written == self._told and not self._outbox.is_awaited():
             return
         if time.monotonic() - self._told_at > _PAUSE:
             self.flush()
         elif not self._is_flush_due:
             self._is_flush_due = True
             self._relay.run(self._flush_when_due)
+
+    def hear_of_room(self, agent_id: str, *, has_room: bool) -> None:
+        """What the hub says of a mailbox that somebody here wants to send to."""
+        with self._rooms_lock:
+            for waiting in self._rooms.get(agent_id, ()):
+                waiting.put(has_room)
+
+    def _wait_if_full(self, envelope: Envelope, to: str) -> None:
+        if to == BROADCAST or not self._outbox.may_be_full(to):
+            return
+        if self._relay.is_reading():
+            raise MailboxFull(f"the mailbox of {to!a} is full")
+        limit = time.monotonic() + self._patience(envelope)
+        answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        with self._rooms_lock:
+            self._rooms.setdefault(to, []).append(answers)
+        try:
+            self.send(frame(Frame.ROOM, to.encode()))
+            has_room = take_from(answers, _ANSWER_TIME)  # the hub waits for nobody
+            while not has_room:
+                with lifetime.interruptible():
+                    has_room = take_from(answers, max(0.0, limit - time.monotonic()))
+        except queue.Empty:
+            raise MailboxFull(f"the mailbox of {to!a} is full") from None
+        finally:
+            with self._rooms_lock:
+                self._rooms[to].remove(answers)
+                if not self._rooms[to]:
+                    del self._rooms[to]
 
     def _flush_when_due(self) -> None:
         self._is_flush_due = False

@@ -1,6 +1,7 @@
 """The memory that a process of a LocalSpace shares with the hub.
 
-    from the start      the outbox: two words, then a ring of bytes
+    from the start      the outbox: four words, then a ring of bytes
+    from `_BOARD`       the board: a byte for each mailbox that is full, by `place_on_board`
     from `_PROGRESS`    a worker's progress: two words for each agent that it ever had
 
 Both are written at the price of a store, and the hub reads them also after the death of the process.
@@ -10,17 +11,22 @@ Each word has one writer. Aligned words of the machine's own size are written in
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from mmap import mmap
 from typing import Final
+from zlib import crc32
 
 __all__ = [
+    "FULL",
     "SETTLED",
     "SLOTS",
     "STARTED",
     "WORDS_PER_SLOT",
+    "Board",
     "Inlet",
     "Outbox",
     "new_memory",
+    "place_on_board",
     "progress_in",
 ]
 
@@ -37,8 +43,14 @@ _WRITTEN: Final = 0
 """Word of the outbox: up to where the process has written, in bytes from the beginning of time."""
 _TAKEN: Final = 1
 """Word of the outbox: up to where the hub has read."""
+_AWAITED: Final = 2
+"""Word of the outbox: whether somebody waits for room in a mailbox of this process."""
+FULL: Final = 3
+"""Word of the outbox: how many mailboxes are full, anywhere."""
 _RING: Final = 64
 _RING_SIZE: Final = 256 * 1024
+_BOARD: Final = 384 * 1024
+_BOARD_SIZE: Final = 4096
 _PROGRESS: Final = 512 * 1024
 _SIZE: Final = _PROGRESS + 8 * WORDS_PER_SLOT * SLOTS
 
@@ -48,6 +60,12 @@ def new_memory() -> int:
     memory = os.memfd_create("agency") if hasattr(os, "memfd_create") else _unnamed_file()
     os.ftruncate(memory, _SIZE)
     return memory
+
+
+@lru_cache(maxsize=1024)
+def place_on_board(agent_id: str) -> int:
+    """Where on the board it stands if the agent's mailbox is full. Several agents may share a place."""
+    return crc32(agent_id.encode()) % _BOARD_SIZE
 
 
 def progress_in(memory: mmap) -> memoryview:
@@ -61,10 +79,12 @@ class Outbox:
     Not thread-safe.
     """
 
-    __slots__ = ("_ring", "_words", "written")
+    __slots__ = ("_board", "_ring", "words", "written")
 
     def __init__(self, memory: mmap) -> None:
-        self._words = _view(memory, 0, _RING).cast("Q")
+        self._board = _view(memory, _BOARD, _BOARD_SIZE)
+        self.words = _view(memory, 0, _RING).cast("Q")
+        """To be read, by the names above."""
         self._ring = _view(memory, _RING, _RING_SIZE)
         self.written = 0
         """How many bytes were ever put in."""
@@ -72,7 +92,7 @@ class Outbox:
     def put(self, data: bytes) -> bool:
         """Put one frame in, whole or not at all. False if there is no room for it."""
         written = self.written + len(data)
-        if written - self._words[_TAKEN] > _RING_SIZE:
+        if written - self.words[_TAKEN] > _RING_SIZE:
             return False
         begin = self.written % _RING_SIZE
         end = begin + len(data)
@@ -82,12 +102,24 @@ class Outbox:
             cut = _RING_SIZE - begin
             self._ring[begin:] = data[:cut]
             self._ring[: end - _RING_SIZE] = data[cut:]
-        self.written = self._words[_WRITTEN] = written
+        self.written = self.words[_WRITTEN] = written
         return True
+
+    def is_awaited(self) -> bool:
+        """Whether the hub wants to be told of every message that is settled here."""
+        return self.words[_AWAITED] != 0
+
+    def may_be_full(self, agent_id: str) -> bool:
+        """If any mailbox is full, whether this agent's is, as far as can be seen from here: it may have
+        room again, and the hub knows.
+        """
+        return self._board[place_on_board(agent_id)] != 0
 
     def close(self) -> None:
         """Let go of the memory. Idempotent."""
-        self._words.release()
+        words, self.words = self.words, memoryview(bytes(_RING)).cast("Q")
+        words.release()
+        self._board.release()
         self._ring.release()
 
 
@@ -122,6 +154,25 @@ class Inlet:
         `take` raises.
         """
         return self.take(self._words[_WRITTEN])
+
+
+class Board:
+    """The hub's end of what it shows a process: which mailboxes are full, and whether it waits."""
+
+    __slots__ = ("_board", "_words")
+
+    def __init__(self, memory: mmap) -> None:
+        self._words = _view(memory, 0, _RING).cast("Q")
+        self._board = _view(memory, _BOARD, _BOARD_SIZE)
+
+    def show(self, place: int, is_full: bool, how_many: int) -> None:
+        """A mailbox at this place is full, or none is any more; so many are, anywhere."""
+        self._board[place] = is_full
+        self._words[FULL] = how_many
+
+    def wait(self, is_awaited: bool) -> None:
+        """The process is to tell of every message that is settled, or no more."""
+        self._words[_AWAITED] = is_awaited
 
 
 def _view(memory: mmap, begin: int, size: int) -> memoryview:

@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from mmap import mmap
@@ -53,7 +54,7 @@ class Nursery:
         memory: what the application shares with the hub.
     """
 
-    def __init__(self, grace: float, audit: Path | None) -> None:
+    def __init__(self, grace: float, send_timeout: float, audit: Path | None) -> None:
         self._control, their_control = socket.socketpair()
         self.hub, their_hub = connection()
         self._lock = threading.Lock()
@@ -75,6 +76,7 @@ class Nursery:
         setting = {
             "argv": sys.argv,
             "grace": grace,
+            "send_timeout": send_timeout,
             "main": _main_module(),
             "audit": None if audit is None else str(audit),
         }
@@ -88,10 +90,16 @@ class Nursery:
         """
         return int(self._ask({"worker": number, "surroundings": _surroundings()}))
 
-    def kill(self, process_id: int) -> None:
-        """End a worker process at once. It may have ended already."""
-        with contextlib.suppress(OSError):
-            self._ask({"kill": process_id})
+    def kill(self, process_id: int) -> int | None:
+        """End a worker process at once. It may have ended already.
+
+        Returns how it ended, in the way of `subprocess`: its status, or -N for the signal N. None if
+        the nursery is gone. To be asked at most once for each.
+        """
+        try:
+            return int(self._ask({"kill": process_id}))
+        except OSError:
+            return None
 
     def close(self) -> None:
         """End the nursery, the hub, and all workers that are left; wait until they are gone. After
@@ -216,7 +224,8 @@ def _nurse(
     gc.freeze()  # what is here by now stays shared with all others, untouched by their garbage collector
 
     children: set[int] = set()
-    signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
+    failures: dict[int, int] = {}
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(children, failures))
     to_hub, from_nursery = socket.socketpair()
     hub = os.fork()
     if hub == 0:
@@ -233,8 +242,7 @@ def _nurse(
     for request in requests:
         value: Any = None
         if "kill" in request:
-            if request["kill"] in children:  # else it has ended, and the number may be another's
-                os.kill(request["kill"], signal.SIGKILL)
+            value = _kill(request["kill"], children, failures)
         else:
             try:
                 worker_end, shared, value = _bear(to_hub, request["worker"])
@@ -332,17 +340,35 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _reap(children: set[int]) -> None:
-    """Take note of ended children, so that they do not remain as zombies."""
+def _reap(children: set[int], failures: dict[int, int]) -> None:
+    """Take note of ended children, so that they do not remain as zombies, and of how they ended, unless
+    that is as it should.
+    """
     with contextlib.suppress(ChildProcessError):
-        while process_id := os.waitpid(-1, os.WNOHANG)[0]:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            process_id, status = ended
+            if status:
+                failures[process_id] = os.waitstatus_to_exitcode(status)
             children.discard(process_id)
+
+
+def _kill(process_id: int, children: set[int], failures: dict[int, int]) -> int:
+    """End a worker, and wait for a while until it has. Returns how it ended, which may have been by
+    itself.
+    """
+    limit = time.monotonic() + _PATIENCE
+    if process_id in children:  # else it has ended, and the number may be another's
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+    while process_id in children and time.monotonic() < limit:
+        time.sleep(0.001)  # `_reap` interrupts it
+    return failures.pop(process_id, 0)
 
 
 def _end(children: set[int]) -> None:
     """The application has gone, or wants no more of this: end all that is left."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _reap(children)
+    _reap(children, {})
     for process_id in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)

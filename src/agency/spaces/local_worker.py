@@ -36,15 +36,19 @@ from agency.resident import Resident
 from agency.schema import BROADCAST, Message
 from agency.space import Space
 from agency.spaces.local_frames import (
+    MESSAGES,
+    ROOM,
     Frame,
     FrameReader,
     frame,
     message_frame,
     read_envelope,
+    settled_frame,
     split,
 )
 from agency.spaces.local_link import Link, Relay
 from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, new_memory, progress_in
+from agency.timeouts import SEND_TIMEOUT
 from agency.turn import describe
 
 __all__ = ["Setting", "rehearse", "run_worker"]
@@ -59,6 +63,8 @@ class Setting:
     argv: list[str]
     grace: float
     """Seconds, see `agency.space.Space`."""
+    send_timeout: float
+    """Likewise."""
     main: dict[str, str | None]
     """The `name` (if it was run with -m) and `path` of the main module; None for what it does not
     have.
@@ -76,13 +82,18 @@ class _Progress:
     it.
     """
 
-    __slots__ = ("_ahead", "_lock", "_settled", "_words")
+    __slots__ = ("_ahead", "_lock", "_settled", "_unknown", "_words", "is_open")
 
     def __init__(self, words: memoryview, slot: int) -> None:
+        self.is_open = False
+        """Whether the agent has come. Before, the hub sees to what it could not begin."""
         self._words = words[slot * WORDS_PER_SLOT : (slot + 1) * WORDS_PER_SLOT]
         self._lock = threading.Lock()
         self._settled = 0  # every message up to this number is settled; guarded by _lock
         self._ahead: set[int] = set()  # settled ones beyond; guarded by _lock
+        self._unknown: list[
+            int
+        ] = []  # those of them that the hub was not told of; guarded by _lock
 
     def started(self, number: int) -> None:
         with self._lock:
@@ -92,12 +103,19 @@ class _Progress:
         with self._lock:
             if number != self._settled + 1:
                 self._ahead.add(number)
+                self._unknown.append(number)
                 return
             self._settled = number
             while self._ahead and self._settled + 1 in self._ahead:
                 self._settled += 1
                 self._ahead.discard(self._settled)
             self._words[SETTLED] = self._settled
+
+    def unknown(self) -> list[int]:
+        """The settled messages that the hub neither sees in the words nor was told of."""
+        with self._lock:
+            unknown, self._unknown = self._unknown, []
+            return [number for number in unknown if number > self._settled]
 
 
 class _Receipt(Receipt):
@@ -115,6 +133,10 @@ class _Receipt(Receipt):
     def settled(self) -> None:
         self._progress.settled(self._number)
         self._space.flush_answers()
+
+    def is_left_to_hub(self) -> bool:
+        """Whether the agent could not come, so that its mail is not lost here: it may be kept."""
+        return not self._progress.is_open
 
 
 class _Door:
@@ -144,9 +166,14 @@ class _WorkerSpace(Space):
     """The space as the agents in a worker see it: everything goes through the hub."""
 
     def __init__(
-        self, end: socket.socket, memory: mmap, grace: float, audit: str | None = None
+        self,
+        end: socket.socket,
+        memory: mmap,
+        grace: float,
+        send_timeout: float = SEND_TIMEOUT,
+        audit: str | None = None,
     ) -> None:
-        super().__init__(grace=grace)
+        super().__init__(grace=grace, send_timeout=send_timeout)
         self.audit = None if audit is None else AuditLog(audit)  # not opened before it is needed
         self._crew = relay = Relay("agency-worker")
         self._words = progress_in(memory)
@@ -162,7 +189,7 @@ class _WorkerSpace(Space):
         self._settled = itertools.count(1)
         self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         """For the main thread; None ends it."""
-        self.link = Link(end, memory, relay, self._take, _end_at_once)
+        self.link = Link(end, memory, relay, self._take, _end_at_once, patience=self.patience)
 
     # The transport
 
@@ -178,16 +205,27 @@ class _WorkerSpace(Space):
         """A message is settled, and its answer, if any, on its way. Let the hub know of it at once if
         that was the last message, else with the answers to the next ones.
         """
+        if self.link.is_awaited():
+            self._tell_what_is_settled(list(self._rooms.values()))
         if next(self._settled) == self._arrived:
             self.link.flush()
         else:
             self.link.flush_soon()
 
+    def _tell_what_is_settled(self, doors: list[_Door]) -> None:
+        for door in doors:
+            if unknown := door.progress.unknown():
+                with contextlib.suppress(NotAccepted):
+                    self.link.send_later(settled_frame(door.place, unknown))
+
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """The application counts and answers for all processes."""
         logger.debug("dead letter: %s %s", reason, detail)
-        if envelope.receipt is not None:
-            envelope.receipt.settled()
+        receipt = envelope.receipt
+        if isinstance(receipt, _Receipt):
+            if reason is Reason.AGENT_REMOVED and receipt.is_left_to_hub():
+                return
+            receipt.settled()
         try:
             self.link.send(message_frame(envelope, Frame.DEAD_LETTER, reason))
         except NotAccepted:
@@ -215,8 +253,14 @@ class _WorkerSpace(Space):
         """What the hub sends, on the link's thread."""
         kind, to, sender, payload = split(data)
         agent_id = to.decode()
-        if kind == Frame.MESSAGE:
+        if kind in MESSAGES:
             self._deliver(agent_id, data, payload)
+        elif kind in ROOM:
+            self.link.hear_of_room(agent_id, has_room=kind == Frame.ROOM)
+        elif kind == Frame.SETTLED:
+            asked = self._rooms.get(sender)
+            if asked is not None:
+                self.link.send(settled_frame(sender, asked.progress.unknown()))
         elif kind == Frame.ADD:
             slot = int(sender.split(b"/")[1])
             door = _Door(agent_id, sender, _Progress(self._words, slot))
@@ -232,6 +276,9 @@ class _WorkerSpace(Space):
             self.tasks.put(lambda: self._let_leave(leaving))
         elif kind == Frame.STOP:
             self.tasks.put(None)
+        elif kind == Frame.HALT:
+            self.halt()
+            self.link.send(frame(Frame.HALT))
 
     def _deliver(self, agent_id: str, data: bytes, payload: int) -> None:
         try:
@@ -277,14 +324,17 @@ class _WorkerSpace(Space):
         try:
             door.check_wanted()
             agent_class, args, kwargs = _unpickle(door.agent_id, pickled)
-            self.add_foreground(agent_class, door.agent_id, *args, **kwargs)
+            agent = self.add_foreground(agent_class, door.agent_id, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # whatever it is, the one who called `add` is told
-            arrived = self._close(door)
+            self._close(door)
             text = describe(error) if not isinstance(error, AgencyError) else str(error)
             trace = "".join(traceback.format_exception(error))
-            self.link.send(frame(Frame.FAILED, arrived, door.place, f"{text}\0{trace}".encode()))
+            self.link.send(frame(Frame.FAILED, b"", door.place, f"{text}\0{trace}".encode()))
         else:
-            self.link.send(frame(Frame.ADDED, b"", door.place))
+            door.progress.is_open = True
+            agency = agent._agency
+            bound = b"%d" % (agency.mailbox + agency.concurrency)
+            self.link.send(frame(Frame.ADDED, b"", door.place, bound))
 
     def _let_leave(self, door: _Door) -> None:
         if door.place not in self._rooms:
@@ -295,16 +345,13 @@ class _WorkerSpace(Space):
             self.link.send(frame(Frame.REMOVED, self._close(door), door.place))
 
     def _close(self, door: _Door) -> bytes:
-        """Take no notice of further messages for an agent that is gone, or did not come. Returns how
-        many have arrived.
+        """Take no notice of further messages for an agent that is gone, or did not come: the hub sees to
+        them. Returns how many have arrived.
         """
         with self._doors_lock:
             if self._doors.get(door.agent_id) is door:
                 del self._doors[door.agent_id]
             del self._rooms[door.place]
-            waiting, door.waiting = door.waiting, []
-        for envelope in waiting:
-            self.drop(envelope, Reason.AGENT_REMOVED)
         return str(door.arrived).encode()
 
 
@@ -340,7 +387,7 @@ def run_worker(end: socket.socket, memory: mmap, setting: Setting) -> None:
     lifetime.leave_signals_to_parent()
     sys.argv[:] = setting.argv
     _Definitions(setting.main).announce()
-    space = _WorkerSpace(end, memory, setting.grace, setting.audit)
+    space = _WorkerSpace(end, memory, setting.grace, setting.send_timeout, setting.audit)
     space.link.start()
     while (task := space.tasks.get()) is not None:
         try:

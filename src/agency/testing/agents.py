@@ -43,14 +43,18 @@ __all__ = [
     "Crier",
     "Disguised",
     "EarlyLeaver",
+    "Echoing",
     "Gate",
     "Gateway",
     "Guard",
+    "Halter",
+    "Heap",
     "HeedlessGuard",
     "Leaver",
     "Namesake",
     "Newcomer",
     "Note",
+    "Patient",
     "RaisingGuard",
     "SelfRemover",
     "SlowGuard",
@@ -512,6 +516,30 @@ class Worker(Speaker):
         return message["from"] if message else None
 
 
+class Heap(Speaker):
+    """Takes what is put on it, one by one, when it has been let through the gate."""
+
+    @action
+    def stand_at(self, door: str) -> None:
+        """Wait at the gate."""
+        self.wait_at(door)
+
+    @action
+    def put(self, number: int, load: str = "") -> None:
+        """Report the number."""
+        self.report(number)
+
+
+class Echoing(Speaker):
+    """Answers each broadcast by another."""
+
+    @action
+    def cry(self, number: int) -> None:
+        """Report the number, and cry the next."""
+        self.report(number)
+        self.send(_to("*", "cry", number=number + 1))
+
+
 class Gateway(Agent):
     """Asks in another space. Lives in the process of the test, who joins it to that space."""
 
@@ -664,6 +692,36 @@ class AsyncSelfRemover(SelfRemover):
         """Report."""
         await asyncio.sleep(0)
         self.report("before_remove")
+
+
+class Halter(Speaker):
+    """Pulls the kill switch of its own space in its action. Lives in the process of the test."""
+
+    def __init__(self, id: str, space: Space) -> None:
+        super().__init__(id)
+        self._space = space
+
+    @action
+    def pull(self) -> str:
+        """Halt the space, and say that this was possible."""
+        self._space.halt()
+        return "halted"
+
+
+class Patient(Speaker):
+    """Is in the midst of something for as long as the test wants."""
+
+    @action
+    def stay(self) -> bool:
+        """Report, then wait for being told to leave; returns whether that came."""
+        self.report("stays")
+        return self.leaving.wait(LIMIT)
+
+    @action
+    def speak_late(self, door: str) -> None:
+        """Wait at the gate, then report."""
+        self.wait_at(door)
+        self.report("late")
 
 
 class Watched(Speaker):

@@ -10,6 +10,7 @@ from agency.testing.suites.answers import AnswerConformance
 from agency.testing.suites.applications import ApplicationsConformance
 from agency.testing.suites.asking import AskConformance
 from agency.testing.suites.callbacks import CallbackConformance
+from agency.testing.suites.control import HaltConformance, WatchConformance
 from agency.testing.suites.guests import GuestConformance
 from agency.testing.suites.help import HelpConformance
 from agency.testing.suites.membership import IdConformance, JoinConformance, LeaveConformance
@@ -35,6 +36,8 @@ class SpaceConformance(
     AskConformance,
     StreamConformance,
     GuestConformance,
+    WatchConformance,
+    HaltConformance,
 ):
     """What every kind of space promises.
 

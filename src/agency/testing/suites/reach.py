@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from agency.envelope import BROADCAST_LIMIT
+from agency.errors import MailboxFull
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Crier, Gate, Talker, Witness, Worker
+from agency.testing.agents import (
+    LIMIT,
+    Calculator,
+    Crier,
+    Echoing,
+    Gate,
+    Heap,
+    Talker,
+    Witness,
+    Worker,
+)
 from agency.testing.kit import (
     Conformance,
     ask,
@@ -16,6 +28,9 @@ from agency.testing.kit import (
 )
 
 __all__ = ["ReachConformance"]
+
+_LOAD = "x" * (7 * 1024 * 1024)
+"""So much that ten of it fill a mailbox."""
 
 
 class ReachConformance(Conformance):
@@ -129,3 +144,56 @@ class ReachConformance(Conformance):
         ids = [answer["original_message_id"] for answer in answers]
         assert ids == ["first", *map(str, range(100))]
         assert ask(guest, "worker", "ping") == "pong"
+
+    @proves("reach-9")
+    def test_a_full_mailbox_refuses_and_loses_nothing_that_it_accepted(
+        self, space: Space, guest: Guest, witness: Witness, gate: Gate
+    ) -> None:
+        space.add(Heap, "heap")
+        accepted = _fill(guest, gate)
+        gate.open("door")
+        assert witness.events(accepted) == list(range(accepted))
+        tell(guest, "heap", "put", number=accepted)
+        assert witness.event() == accepted
+
+    @proves("reach-10")
+    def test_a_broadcast_reaches_all_others_when_one_mailbox_is_full(
+        self, space: Space, guest: Guest, witness: Witness, gate: Gate
+    ) -> None:
+        space.add(Heap, "heap")
+        for other in ("far", "further"):
+            space.add(Heap, other)
+        space.add(Heap("near"))
+        dead_letter = dead_letters_of(space)
+        _fill(guest, gate)
+        tell(guest, "*", "put", number=-1, load=_LOAD)
+        notes = [witness.next() for _ in range(3)]
+        assert sorted(note.by for note in notes) == ["far", "further", "near"]
+        assert {note.event for note in notes} == {-1}
+        assert dead_letter() == "mailbox_full"
+
+    @proves("reach-11")
+    def test_broadcasts_that_cause_each_other_end(
+        self, space: Space, guest: Guest, witness: Witness
+    ) -> None:
+        dead_letter = dead_letters_of(space)
+        space.add(Echoing, "far", receive_own_broadcasts=False)
+        space.add(Echoing("near", receive_own_broadcasts=False))
+        tell(guest, "far", "cry", number=0)
+        numbers = list(range(BROADCAST_LIMIT + 1))
+        assert witness.events(len(numbers)) == numbers
+        assert dead_letter() == "hop_limit"
+
+
+def _fill(guest: Guest, gate: Gate) -> int:
+    """Let the agent `heap` stand at the door, and send it numbers until it has no room; returns how
+    many it has.
+    """
+    tell(guest, "heap", "stand_at", door="door")
+    assert gate.arrival() == "door"
+    for number in range(400):
+        try:
+            tell(guest, "heap", "put", number=number, load=_LOAD if number > 300 else "")
+        except MailboxFull:
+            return number
+    raise AssertionError("a mailbox that is never full")
