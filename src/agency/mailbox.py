@@ -6,6 +6,7 @@ it, and lets the sender wait, or refuses. Its runner (`agency.runners`) takes me
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
@@ -19,11 +20,15 @@ from agency.threads import take_from
 
 __all__ = ["Mailbox"]
 
-
 _LOCK: Final = threading.Lock()
 """Guards what is written in mailboxes, but for the messages. One for all: it is held for moments, and
 rarely.
 """
+
+if hasattr(os, "register_at_fork"):  # or a child might have it locked for ever
+    os.register_at_fork(
+        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+    )
 
 
 class Mailbox(deque[Any]):

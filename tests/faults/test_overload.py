@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agency import Agent, LocalSpace, MailboxFull, NativeSpace, Space, action
+from agency import Agent, LocalSpace, MailboxFull, NativeSpace, Space, SpaceHalted, action
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.tools import begin, eventually
@@ -285,6 +285,26 @@ def test_who_waits_for_room_is_let_go_when_the_receiver_leaves(
     space.remove("full")
     sending.result(PATIENCE)
     eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
+
+
+def test_who_waits_for_room_where_all_is_halted_is_refused_in_time_and_what_was_accepted_is_told(
+    make: Make, ledger: Ledger, tmp_path: Path, door: Path
+) -> None:
+    space = make(send_timeout=1.0)
+    space.dead_letters.listen(ledger.dead)
+    space.add(Standing, "full", tmp_path / "ledger", mailbox=10)
+    space.add(Async, "async")
+    me = space.join("me")
+    stand(me, "full", door)
+    accepted = me.proxy("async", timeout=PATIENCE).flood(to="full")
+    sending = begin(lambda: me.send(note(MANY, "full")))
+    space.halt()
+    with pytest.raises((MailboxFull, SpaceHalted)):
+        sending.result(PATIENCE)
+    let_through(door)
+    space.destroy()
+    assert ledger.verdict().begun == 0
+    assert space.dead_letters.counts == {"agent_removed": accepted}
 
 
 def test_a_worker_that_stands_still_costs_its_bound_and_nobody_else_is_slowed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -16,11 +17,14 @@ import psutil
 import pytest
 
 from agency import (
+    ActionError,
+    Agent,
     AgentIdInUse,
     AgentNotFound,
     Down,
     Guest,
     LocalSpace,
+    MailboxFull,
     OutcomeUnknown,
     Reason,
     Supervision,
@@ -37,6 +41,9 @@ pytestmark = pytest.mark.timeout(180)
 PROGRAMS = Path(__file__).parent / "programs"
 
 AT_ONCE = Supervision(backoff=0.01, intensity=1000)
+MANY = 100_000
+"""More messages than can be on their way when a mailbox is full."""
+
 NEXT_YEAR = Supervision(backoff=3e7, max_backoff=3e7)
 
 
@@ -45,8 +52,10 @@ class Phoenix(Recorder):
 
     supervision: ClassVar[Supervision | None] = AT_ONCE
 
-    def __init__(self, id: str, ledger: str | Path, *, lives: Path | None = None) -> None:
-        super().__init__(id, ledger)
+    def __init__(
+        self, id: str, ledger: str | Path, *, lives: Path | None = None, **options: Any
+    ) -> None:
+        super().__init__(id, ledger, **options)
         self._lives = lives
 
     def after_add(self) -> None:
@@ -121,6 +130,14 @@ class Stuck(Phoenix):
             Path(f"{self._lives}.door").read_bytes()
 
 
+class Sender(Agent):
+    """Sends from a process of its own."""
+
+    @action
+    def send_note(self, number: int, to: str) -> None:
+        self.send(note(number, to))
+
+
 @pytest.fixture
 def space() -> Iterator[LocalSpace]:
     """A space, and the certainty that it leaves no process, thread or open file behind."""
@@ -165,13 +182,39 @@ def occupy(me: Guest, folder: Path) -> None:
         eventually(lambda: ledger.count("begun") == 1)
 
 
+def fill(me: Guest, ledger: Ledger, *, first: int = 1) -> int:
+    """Send until there is no room, without waiting for any; returns the number that was refused."""
+
+    async def send_all() -> int:
+        for number in range(first, MANY):
+            is_full = False
+            with ledger.sending("me", "phoenix", number):
+                try:
+                    me.send(note(number))
+                except MailboxFull:
+                    is_full = True
+                    raise
+            if is_full:
+                return number
+        raise AssertionError("the mailbox is never full")
+
+    return asyncio.run(send_all())
+
+
 def kill_at_random(
-    me: Guest, space: LocalSpace, ledger: Ledger, path: Path, *, chance: random.Random, kills: int
+    me: Guest,
+    space: LocalSpace,
+    ledger: Ledger,
+    path: Path,
+    *,
+    chance: random.Random,
+    kills: int,
+    **options: Any,
 ) -> None:
     """Send to two agents while one of them is killed again and again, and comes again each time."""
     space.dead_letters.listen(ledger.dead)
     space.add(Recorder, "steady", path)
-    space.add(Phoenix, "phoenix", path)
+    space.add(Phoenix, "phoenix", path, **options)
     number = 0
     for _ in range(kills):
         process = psutil.Process(me.proxy("phoenix", timeout=PATIENCE).process())
@@ -437,3 +480,113 @@ def test_a_process_that_does_not_hear_that_it_is_to_halt_is_ended(
     suspend(process)
     ends(space.halt)
     process.wait(PATIENCE)
+
+
+# Mailboxes with a bound, over several lives
+
+
+@pytest.fixture
+def patient() -> Iterator[LocalSpace]:
+    """A space in which senders wait for room for as long as it takes."""
+    with leaves_nothing_behind(), LocalSpace(grace=5.0, send_timeout=PATIENCE) as space:
+        yield space
+
+
+def send_one_more(me: Guest, ledger: Ledger, number: int) -> Callable[[], None]:
+    """To be called on a thread, which waits for room."""
+
+    def send() -> None:
+        with ledger.sending("me", "phoenix", number):
+            me.send(note(number))
+
+    return send
+
+
+def test_what_waits_for_the_next_life_counts_against_the_bound_of_the_mailbox(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    with leaves_nothing_behind(), LocalSpace(grace=5.0, send_timeout=0.2) as space:
+        me = space.join("me")
+        space.dead_letters.listen(ledger.dead)
+        space.add(Sleeper, "phoenix", tmp_path / "ledger", mailbox=10)
+        space.add(Sender, "sender")
+        kill(me)
+        refused = fill(me, ledger)
+        assert refused - 1 >= 10
+        with pytest.raises(MailboxFull, match="'phoenix' is full"):
+            me.send(note(MANY))
+        with pytest.raises(ActionError, match="'phoenix' is full"):
+            me.proxy("sender", timeout=PATIENCE).send_note(number=MANY, to="phoenix")
+        me.send(note(MANY, to="*"))
+        eventually(lambda: space.dead_letters.counts == {"agent_died": 1, "mailbox_full": 1})
+        space.remove("phoenix")
+        eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
+        assert space.dead_letters.counts["agent_removed"] == refused - 1
+
+
+def test_a_full_mailbox_passes_to_the_next_life_with_those_who_wait_for_room(
+    patient: LocalSpace, ledger: Ledger, tmp_path: Path
+) -> None:
+    me = patient.join("me")
+    patient.dead_letters.listen(ledger.dead)
+    patient.add(Phoenix, "phoenix", tmp_path / "ledger", mailbox=10)
+    process = psutil.Process(me.proxy("phoenix").process())
+    with ledger.sending("me", "phoenix", 0):
+        occupy(me, tmp_path)
+    refused = fill(me, ledger)
+    sending = begin(send_one_more(me, ledger, refused + 1))
+    process.kill()
+    sending.result(PATIENCE)
+    assert me.proxy("phoenix", timeout=PATIENCE).process() != process.pid
+    verdict = ledger.verdict()
+    assert verdict.is_clean(), verdict
+    assert verdict.begun == refused + 1
+    assert verdict.dead == {"agent_died": 1}
+
+
+def test_a_mailbox_that_is_filled_between_two_lives_has_room_when_the_heir_has_made_some(
+    patient: LocalSpace, ledger: Ledger, tmp_path: Path
+) -> None:
+    lives = tmp_path / "lives"
+    door = tmp_path / "lives.door"
+    os.mkfifo(door)
+    me = patient.join("me")
+    patient.add(Stuck, "phoenix", tmp_path / "ledger", lives=lives, mailbox=10)
+    kill(me)
+    refused = fill(me, ledger)
+    sending = begin(send_one_more(me, ledger, refused + 1))
+    door.write_bytes(b"open")
+    sending.result(PATIENCE)
+    assert me.proxy("phoenix", timeout=PATIENCE).process()
+    verdict = ledger.verdict()
+    assert verdict.is_clean(), verdict
+    assert verdict.begun == refused
+
+
+@pytest.mark.parametrize("how", ["removed", "dead too often"])
+def test_who_waits_for_room_goes_on_when_no_heir_comes(
+    patient: LocalSpace, ledger: Ledger, tmp_path: Path, how: str
+) -> None:
+    me = patient.join("me")
+    patient.dead_letters.listen(ledger.dead)
+    kind = Sleeper if how == "removed" else Mayfly
+    patient.add(kind, "phoenix", tmp_path / "ledger", lives=tmp_path / "lives", mailbox=10)
+    process = psutil.Process(me.proxy("phoenix").process())
+    with ledger.sending("me", "phoenix", 0):
+        occupy(me, tmp_path)
+    refused = fill(me, ledger)
+    sending = begin(send_one_more(me, ledger, refused + 1))
+    process.kill()
+    if how == "removed":
+        eventually(lambda: patient.dead_letters.counts == {"agent_died": 1})
+        patient.remove("phoenix")
+    sending.result(PATIENCE)
+    eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
+    assert ledger.verdict().begun == 1
+
+
+def test_an_agent_with_a_small_mailbox_killed_at_random_moments_loses_nothing_that_was_accepted(
+    patient: LocalSpace, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    me = patient.join("me")
+    kill_at_random(me, patient, ledger, tmp_path / "ledger", chance=seed, kills=10, mailbox=5)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from agency import Agent
-from agency.envelope import MAILBOX_BYTES
+from agency import Agent, NativeSpace
+from agency.envelope import MAILBOX_BYTES, Envelope, Kind
 from agency.mailbox import Mailbox
+from agency.resident import Resident
+from agency.schema import Message
+from agency.threads import Crew
 from tests.faults.tools import begin, eventually
 from tests.programs import PATIENCE
 
@@ -79,3 +82,17 @@ def test_all_who_wait_are_let_in_when_nothing_is_refused_any_more() -> None:
 def test_a_bound_that_is_none_is_refused(mailbox: int, error: type[Exception]) -> None:
     with pytest.raises(error, match="mailbox"):
         Agent("a", mailbox=mailbox)
+
+
+def test_what_is_put_back_in_a_halted_agents_mailbox_is_first_again_and_takes_its_room() -> None:
+    resident = Resident(Agent("a", mailbox=2), NativeSpace(), Crew("crew"))
+    for number in ("1", "2"):
+        message: Message = {"from": "b", "to": "a", "action": {"name": "help"}}
+        envelope = Envelope(message, number, Kind.TELL)
+        envelope.weight = MAILBOX_BYTES // 2
+        resident.deliver(envelope)
+    taken = resident.mailbox.popleft()
+    resident.halt()
+    assert resident.begin(taken) is None
+    assert [one.id for one in resident.mailbox] == ["1", "2"]
+    assert resident.mailbox.most == 0
