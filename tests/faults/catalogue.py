@@ -160,6 +160,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_supervision.py",
             "an_agent_killed_at_random_moments_comes_again_and_gets_all_that_it_had_not_begun",
             "an_agent_killed_two_hundred_times_comes_again_each_time",
+            "an_agent_with_a_small_mailbox_killed_at_random_moments_loses_nothing_that_was_accepted",
             "a_successor_has_the_same_id_and_arguments_and_is_set_up_anew",
             "whoever_waits_for_what_was_not_begun_goes_on_waiting_and_gets_the_value",
             "between_two_lives_the_id_is_taken_and_mail_is_accepted",
@@ -253,6 +254,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "large_messages_fill_a_mailbox_by_their_bytes",
             "a_broadcast_waits_for_no_full_mailbox_and_reaches_all_others",
             "who_waits_for_room_is_let_go_when_the_receiver_leaves",
+            "who_waits_for_room_where_all_is_halted_is_refused_in_time_and_what_was_accepted_is_told",
+        )
+        + _tests(
+            "faults/test_supervision.py",
+            "what_waits_for_the_next_life_counts_against_the_bound_of_the_mailbox",
+            "a_full_mailbox_passes_to_the_next_life_with_those_who_wait_for_room",
+            "a_mailbox_that_is_filled_between_two_lives_has_room_when_the_heir_has_made_some",
+            "who_waits_for_room_goes_on_when_no_heir_comes",
         )
         + _conformance(
             "a_full_mailbox_refuses_and_loses_nothing_that_it_accepted",
