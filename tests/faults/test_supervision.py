@@ -510,9 +510,13 @@ def test_what_waits_for_the_next_life_counts_against_the_bound_of_the_mailbox(
         space.dead_letters.listen(ledger.dead)
         space.add(Sleeper, "phoenix", tmp_path / "ledger", mailbox=10)
         space.add(Sender, "sender")
-        kill(me)
+        process = psutil.Process(me.proxy("phoenix").process())
+        with ledger.sending("me", "phoenix", 0):
+            occupy(me, tmp_path)
         refused = fill(me, ledger)
-        assert refused - 1 >= 10
+        process.kill()
+        eventually(lambda: space.dead_letters.counts == {"agent_died": 1})
+        assert fill(me, ledger, first=refused + 1) == refused + 1
         with pytest.raises(MailboxFull, match="'phoenix' is full"):
             me.send(note(MANY))
         with pytest.raises(ActionError, match="'phoenix' is full"):
@@ -583,6 +587,7 @@ def test_who_waits_for_room_goes_on_when_no_heir_comes(
     sending.result(PATIENCE)
     eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
     assert ledger.verdict().begun == 1
+    assert ledger.count("refused") == 1
 
 
 def test_an_agent_with_a_small_mailbox_killed_at_random_moments_loses_nothing_that_was_accepted(
