@@ -160,7 +160,7 @@ class Slow(Agent):
 
 def waiting_for(agent: Agent) -> int:
     """How many messages have come for the agent that it has not begun with."""
-    return len(agent._agency.home._runner._mail)  # type: ignore[union-attr]  # noqa: SLF001
+    return len(agent._agency.home.mailbox)  # type: ignore[union-attr]  # noqa: SLF001
 
 
 def test_a_cut_link_keeps_nothing_from_being_run_that_is_run_at_most_once(
