@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import time
 from collections import deque
 from mmap import mmap
 from typing import Final, cast
@@ -52,6 +53,11 @@ ANNOUNCEMENT: Final = 16
 
 _AT_ONCE: Final = 256 * 1024
 """Bytes that are put together to be written in one go."""
+
+_MOMENT: Final = 50e-6
+"""Seconds for which the hub looks for the next message before it sleeps, if the last one was there as
+soon. To be woken takes 20 to 40 µs on either way of a request: 86 µs, not 160, for the whole of it.
+"""
 
 _BROADCAST: Final = b"*"
 _MESSAGES: Final = frozenset(map(int, MESSAGES))
@@ -217,6 +223,8 @@ class _Hub:
         self._kept: dict[bytes, _Mailbox] = {}
         """Their mail between two lives, by their ids. None of it was begun."""
         self._halted = False
+        self._is_busy = False
+        """Whether the last wait took no longer than a moment."""
         self._touched: set[_Peer] = set()
         self._application = _Peer(application, 0, memory)
         self._selector.register(application, selectors.EVENT_READ, self._application)
@@ -225,7 +233,7 @@ class _Hub:
     def run(self) -> None:
         """Until the application's end closes."""
         while True:
-            for key, events in self._selector.select():
+            for key, events in self._wait():
                 peer = cast("_Peer | None", key.data)
                 if peer is None:
                     self._welcome_announced()
@@ -241,6 +249,19 @@ class _Hub:
                     self._bury(peer)
                 elif not peer.watched:
                     self._write(peer)
+
+    def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready, when something is. After a short wait the next one is expected to be short,
+        too: then it is looked for before the hub sleeps.
+        """
+        begin = time.monotonic()
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        while self._is_busy and not ready and time.monotonic() - begin < _MOMENT:
+            os.sched_yield()
+            ready = self._selector.select(0)
+        ready = ready or self._selector.select()
+        self._is_busy = time.monotonic() - begin < _MOMENT
+        return ready
 
     # Reading and writing
 

@@ -34,6 +34,11 @@ _PAUSE: Final = 0.001
 cost 11 µs of CPU of 23, in the processes of sender, hub and receiver together.
 """
 
+_SHORT_PAUSE: Final = 0.0003
+"""The same if somebody waits. With the long one, a hundred requests at once and their answers travelled
+all together, and the two sides worked in turn: 37,000 a second, not 60,000.
+"""
+
 _ANSWER_TIME: Final = 5.0
 """Seconds that the hub is given to say whether a mailbox has room, which takes it some µs."""
 
@@ -169,7 +174,7 @@ class Link:
             self.send(message_frame(envelope))
         else:
             self.send_later(message_frame(envelope))
-            self.flush_soon()
+            self.flush_soon(_SHORT_PAUSE if envelope.wants_answer else _PAUSE)
 
     def flush(self) -> None:
         """Tell the hub of what it was not told of yet. If it is gone, who reads will notice."""
@@ -178,11 +183,13 @@ class Link:
                 if not self._closed:
                     self._tell()
 
-    def flush_soon(self) -> None:
-        """`flush`, now or within milliseconds, even if this thread goes on computing."""
+    def flush_soon(self, pause: float = _SHORT_PAUSE) -> None:
+        """`flush`, now or within milliseconds, even if this thread goes on computing. Now, if the last
+        time was `pause` seconds ago.
+        """
         if self._outbox.written == self._told and not self._outbox.is_awaited():
             return
-        if time.monotonic() - self._told_at > _PAUSE:
+        if time.monotonic() - self._told_at > pause:
             self.flush()
         elif not self._is_flush_due:
             self._is_flush_due = True
