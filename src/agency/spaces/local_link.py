@@ -187,7 +187,7 @@ class Link:
         """`flush`, now or within milliseconds, even if this thread goes on computing. Now, if the last
         time was `pause` seconds ago.
         """
-        if self._outbox.written == self._told and not self._outbox.is_awaited():
+        if self._outbox.written == self._told and not self.is_awaited():
             return
         if time.monotonic() - self._told_at > pause:
             self.flush()

@@ -82,13 +82,14 @@ class _Progress:
     it.
     """
 
-    __slots__ = ("_ahead", "_lock", "_settled", "_unknown", "_words", "is_open")
+    __slots__ = ("_ahead", "_lock", "_settled", "_started", "_unknown", "_words", "is_open")
 
     def __init__(self, words: memoryview, slot: int) -> None:
         self.is_open = False
         """Whether the agent has come. Before, the hub sees to what it could not begin."""
         self._words = words[slot * WORDS_PER_SLOT : (slot + 1) * WORDS_PER_SLOT]
         self._lock = threading.Lock()
+        self._started = 0  # guarded by _lock
         self._settled = 0  # every message up to this number is settled; guarded by _lock
         self._ahead: set[int] = set()  # settled ones beyond; guarded by _lock
         self._unknown: list[
@@ -97,7 +98,8 @@ class _Progress:
 
     def started(self, number: int) -> None:
         with self._lock:
-            self._words[STARTED] = max(self._words[STARTED], number)
+            if number > self._started:
+                self._started = self._words[STARTED] = number
 
     def settled(self, number: int) -> None:
         with self._lock:
@@ -105,11 +107,10 @@ class _Progress:
                 self._ahead.add(number)
                 self._unknown.append(number)
                 return
-            self._settled = number
-            while self._ahead and self._settled + 1 in self._ahead:
-                self._settled += 1
-                self._ahead.discard(self._settled)
-            self._words[SETTLED] = self._settled
+            while self._ahead and number + 1 in self._ahead:
+                number += 1
+                self._ahead.discard(number)
+            self._settled = self._words[SETTLED] = number
 
     def unknown(self) -> list[int]:
         """The settled messages that the hub neither sees in the words nor was told of."""
