@@ -100,6 +100,24 @@ def test_decoding_is_the_inverse_of_encoding(original: dict[str, Any]) -> None:
 
 
 @given(messages)
+def test_it_does_not_matter_how_a_sender_writes_its_json(original: dict[str, Any]) -> None:
+    signed = original | {"from": "someone"}
+    as_ours = encode(freeze(signed))
+    spacious = json.dumps(signed, indent=1).encode()
+    assert as_text(decode(as_ours)) == as_text(decode(spacious)) == as_text(signed)
+
+
+@given(messages, st.sampled_from(["to", "action", "from"]))
+def test_a_key_that_comes_twice_is_refused_however_the_json_is_written(
+    original: dict[str, Any], key: str
+) -> None:
+    signed = freeze(original | {"from": "someone"})
+    again = json.dumps({key: signed[key]}, separators=(",", ":"))[1:]  # type: ignore[literal-required]
+    with pytest.raises(InvalidMessage, match="twice"):
+        decode(encode(signed)[:-1] + b"," + again.encode())
+
+
+@given(messages)
 def test_a_duplicate_is_equal_and_shares_no_container(original: dict[str, Any]) -> None:
     frozen = freeze(original)
     twin = duplicate(frozen)

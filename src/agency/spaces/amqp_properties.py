@@ -10,13 +10,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Delivery", "Properties"]
+__all__ = ["Delivery", "Headers", "Properties"]
 
 _NO_HEADERS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Headers(dict[str, Any]):
+    """Headers that many messages have: written once, and not to be changed."""
+
+    @cached_property
+    def written(self) -> bytes:
+        """As they travel. Raises what `Properties.encoded` raises."""
+        return _table(self)
+
 
 _OCTETS_2: Final = struct.Struct(">H")
 _OCTETS_4: Final = struct.Struct(">L")
@@ -67,17 +77,18 @@ class Properties(NamedTuple):
         pieces = []
         if self.content_type is not None:
             flags |= _CONTENT_TYPE
-            pieces.append(_short_text(self.content_type))
+            pieces.append(_repeated_text(self.content_type))
         if self.headers:
             flags |= _HEADERS
-            pieces.append(_table(self.headers))
+            headers = self.headers
+            pieces.append(headers.written if type(headers) is Headers else _table(headers))
         pieces.append(_PERSISTENT)
         if self.correlation_id is not None:
             flags |= _CORRELATION_ID
             pieces.append(_short_text(self.correlation_id))
         if self.reply_to is not None:
             flags |= _REPLY_TO
-            pieces.append(_short_text(self.reply_to))
+            pieces.append(_repeated_text(self.reply_to))
         if self.expiration is not None:
             flags |= _EXPIRATION
             pieces.append(_short_text(self.expiration))
@@ -89,10 +100,10 @@ class Properties(NamedTuple):
             pieces.append(_OCTETS_8.pack(self.timestamp))
         if self.type is not None:
             flags |= _TYPE
-            pieces.append(_short_text(self.type))
+            pieces.append(_repeated_text(self.type))
         if self.user_id is not None:
             flags |= _USER_ID
-            pieces.append(_short_text(self.user_id))
+            pieces.append(_repeated_text(self.user_id))
         return _OCTETS_2.pack(flags) + b"".join(pieces)
 
     @classmethod
@@ -104,14 +115,13 @@ class Properties(NamedTuple):
         """
         (flags,) = _OCTETS_2.unpack_from(data)
         at = _OCTETS_2.size
-        found: dict[str, Any] = {}
+        found: list[Any] = [*cls(), None]
         try:
-            for name, read in _layout(flags):
-                found[name], at = read(data, at)
+            for place, read in _layout(flags):
+                found[place], at = read(data, at)
         except Exception:  # noqa: BLE001  # pika's many words for "cannot be decoded"
             return cls()
-        found.pop("", None)
-        return cls(**found) if at <= len(data) else cls()
+        return cls(*found[:-1]) if at <= len(data) else cls()
 
 
 class Delivery(NamedTuple):
@@ -140,6 +150,9 @@ def _short_text(text: str) -> bytes:
     if len(raw) > 255:
         raise ValueError(f"{text[:40]!a}… has {len(raw)} bytes; AMQP carries at most 255 there")
     return bytes((len(raw),)) + raw
+
+
+_repeated_text = lru_cache(maxsize=1024)(_short_text)
 
 
 def _long(kind: bytes, raw: bytes) -> bytes:
@@ -223,8 +236,15 @@ _ALL: Final[tuple[tuple[str, _Read], ...]] = (
 
 
 @lru_cache
-def _layout(flags: int) -> tuple[tuple[str, _Read], ...]:
-    """The properties that follow these flags."""
+def _layout(flags: int) -> tuple[tuple[int, _Read], ...]:
+    """The properties that follow these flags: their places among ours, one behind for what is none of
+    them.
+    """
     if flags & _MORE_FLAGS:
         raise ValueError("AMQP 0-9-1 has no such properties")
-    return tuple(one for place, one in enumerate(_ALL) if flags & 1 << (15 - place))
+    ours = Properties._fields
+    return tuple(
+        (ours.index(name) if name else len(ours), read)
+        for place, (name, read) in enumerate(_ALL)
+        if flags & 1 << (15 - place)
+    )

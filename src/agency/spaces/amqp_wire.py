@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
-from agency.envelope import HOP_LIMIT, Envelope, Kind
+from agency.envelope import HOP_LIMIT, TELL, Envelope, Kind
 from agency.errors import Failure, InvalidMessage
 from agency.schema import BROADCAST, decode
-from agency.spaces.amqp_properties import Delivery, Properties
+from agency.spaces.amqp_properties import Delivery, Headers, Properties
 
 __all__ = ["MARK", "read", "to_properties", "unique_in_the_world"]
 
@@ -34,6 +35,7 @@ _FAILURE: Final = MARK + "failure"
 _LONGEST_EXPIRATION: Final = 2**32 - 1  # milliseconds; RabbitMQ refuses more
 _LONGEST_TRACE: Final = 512  # a traceparent has 55 characters today
 _LONGEST_ID: Final = 255
+_KINDS: Final[dict[str | None, Kind]] = {kind.value: kind for kind in Kind}
 _OUR_ID: Final = re.compile(r"[0-9a-f]{32}\.[0-9]+")
 
 
@@ -43,34 +45,36 @@ def to_properties(
     """What travels beside the body of this envelope. `reply_to` is the routing key for an answer,
     if one is awaited; `account` is what the server checks, if senders are verified.
     """
-    headers: dict[str, Any] = {}
-    if envelope.hops:
-        headers[_HOPS] = envelope.hops
-    if envelope.broadcasts:
-        headers[_BROADCASTS] = envelope.broadcasts
-    if envelope.chain:
-        headers[_CHAIN] = list(envelope.chain)
-    if envelope.via:
-        headers[_VIA] = list(envelope.via)
-    if envelope.trace is not None:
-        headers[_TRACE] = envelope.trace
-    if envelope.failure is not None:
-        headers[_FAILURE] = envelope.failure.value
     expiration = None
     if envelope.deadline is not None:
         remaining = int((envelope.deadline - time.monotonic()) * 1000)
         expiration = str(min(max(remaining, 0), _LONGEST_EXPIRATION))
     return Properties(
-        message_id=envelope.id,
-        correlation_id=envelope.correlation_id,
-        reply_to=reply_to,
-        type=envelope.kind.value,
-        content_type="application/json",
-        timestamp=int(time.time()),
-        expiration=expiration,
-        user_id=account,
-        headers=headers,
+        envelope.id,
+        envelope.correlation_id,
+        reply_to,
+        envelope.kind._value_,
+        "application/json",
+        int(time.time()),
+        expiration,
+        account,
+        _headers(
+            (
+                (_HOPS, envelope.hops),
+                (_BROADCASTS, envelope.broadcasts),
+                (_CHAIN, envelope.chain),
+                (_VIA, envelope.via),
+                (_TRACE, envelope.trace),
+                (_FAILURE, envelope.failure and envelope.failure._value_),
+            )
+        ),
     )
+
+
+@lru_cache(maxsize=1024)  # the same for all that one action sends
+def _headers(known: tuple[tuple[str, Any], ...]) -> Headers:
+    """Those of them that say something."""
+    return Headers({name: value for name, value in known if value})
 
 
 def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
@@ -91,7 +95,7 @@ def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
     return Envelope(
         message=message,
         id=properties.message_id or new_id(),
-        kind=_kind(properties.type),
+        kind=_KINDS.get(properties.type, TELL),
         correlation_id=properties.correlation_id,
         failure=Failure.read(failure) if isinstance(failure, str) else None,
         chain=_ids(headers.get(_CHAIN)),
@@ -111,13 +115,6 @@ def unique_in_the_world(envelope_id: str) -> bool:
     Other clients may count 1, 2, 3 and begin anew tomorrow.
     """
     return _OUR_ID.fullmatch(envelope_id) is not None
-
-
-def _kind(word: str | None) -> Kind:
-    try:
-        return Kind(word or Kind.TELL)
-    except ValueError:
-        return Kind.TELL
 
 
 def _ids(header: Any) -> tuple[str, ...]:
