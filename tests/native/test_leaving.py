@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from agency import Agent, NativeSpace, action
-from agency.testing.agents import LIMIT
+from agency.testing.agents.basics import LIMIT
 
 
 class Stuck(Agent):

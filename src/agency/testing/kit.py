@@ -18,7 +18,7 @@ import pytest
 from agency.agent import Agent
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Gate, Witness
+from agency.testing.agents.basics import LIMIT, Gate, Witness
 from agency.testing.manifest import PROMISES
 
 __all__ = [

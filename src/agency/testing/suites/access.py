@@ -9,16 +9,14 @@ import pytest
 from agency.errors import ActionNotPermitted, InvalidArguments
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
+from agency.testing.agents.basics import LIMIT, Gate, Witness
+from agency.testing.agents.guarding import (
     AsyncGuard,
-    Gate,
     Guard,
     HeedlessGuard,
     RaisingGuard,
     SlowGuard,
     TamperingGuard,
-    Witness,
 )
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 

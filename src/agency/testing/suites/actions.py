@@ -10,19 +10,10 @@ from agency.agent import current_message
 from agency.errors import ActionError, ActionNotFound, ActionNotPermitted, InvalidArguments
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
-    Alias,
-    AsyncTalker,
-    BadActions,
-    Calculator,
-    Disguised,
-    Gate,
-    HeedlessGuard,
-    Namesake,
-    Witness,
-    Worker,
-)
+from agency.testing.agents.acting import Alias, BadActions, Disguised, Namesake
+from agency.testing.agents.basics import LIMIT, Calculator, Gate, Witness
+from agency.testing.agents.guarding import HeedlessGuard
+from agency.testing.agents.talking import AsyncTalker, Worker
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 
 __all__ = ["ActionConformance", "HandlingConformance"]

@@ -9,15 +9,10 @@ import pytest
 from agency.errors import ActionError
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
-    BadActions,
-    Calculator,
-    Streamer,
-    Talker,
-    TouchyTalker,
-    Witness,
-)
+from agency.testing.agents.acting import BadActions
+from agency.testing.agents.basics import LIMIT, Calculator, Witness
+from agency.testing.agents.streaming import Streamer
+from agency.testing.agents.talking import Talker, TouchyTalker
 from agency.testing.kit import Conformance, ask, nothing_else_reaches, proves, request, tell
 
 __all__ = ["AnswerConformance"]

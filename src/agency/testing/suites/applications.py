@@ -16,15 +16,11 @@ from agency.errors import (
 )
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
-    BadActions,
-    Calculator,
-    HeedlessGuard,
-    Streamer,
-    Talker,
-    Witness,
-)
+from agency.testing.agents.acting import BadActions
+from agency.testing.agents.basics import LIMIT, Calculator, Witness
+from agency.testing.agents.guarding import HeedlessGuard
+from agency.testing.agents.streaming import Streamer
+from agency.testing.agents.talking import Talker
 from agency.testing.kit import Conformance, ask, proves, request, tell
 from agency.testing.suites.messages import EXACT_VALUES
 

@@ -21,21 +21,11 @@ from agency.errors import (
 from agency.guest import Guest
 from agency.space import Space
 from agency.spaces.native_space import NativeSpace
-from agency.testing.agents import (
-    LIMIT,
-    AskingGuard,
-    AsyncNewcomer,
-    AsyncTalker,
-    BadActions,
-    Calculator,
-    Console,
-    Gate,
-    Gateway,
-    Newcomer,
-    Talker,
-    Witness,
-    Worker,
-)
+from agency.testing.agents.acting import BadActions
+from agency.testing.agents.basics import LIMIT, Calculator, Gate, Witness
+from agency.testing.agents.coming_and_going import AsyncNewcomer, Newcomer
+from agency.testing.agents.guarding import AskingGuard, Console
+from agency.testing.agents.talking import AsyncTalker, Gateway, Talker, Worker
 from agency.testing.kit import (
     Conformance,
     ask,

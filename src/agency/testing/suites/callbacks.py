@@ -7,7 +7,9 @@ import pytest
 from agency.errors import ActionError, ActionNotFound, ActionNotPermitted
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, AsyncWatched, Calculator, Visitor, Watched, Witness
+from agency.testing.agents.basics import LIMIT, Calculator, Witness
+from agency.testing.agents.coming_and_going import Visitor
+from agency.testing.agents.watched import AsyncWatched, Watched
 from agency.testing.kit import Conformance, ask, proves, request, tell
 
 __all__ = ["CallbackConformance"]

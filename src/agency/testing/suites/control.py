@@ -11,18 +11,11 @@ from agency.deadletters import Reason
 from agency.errors import ActionError, ActionNotPermitted, OutcomeUnknown, SpaceClosed, SpaceHalted
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
-    Calculator,
-    Gate,
-    Halter,
-    Leaver,
-    Patient,
-    SlowGuard,
-    Streamer,
-    Witness,
-    Worker,
-)
+from agency.testing.agents.basics import LIMIT, Calculator, Gate, Witness
+from agency.testing.agents.coming_and_going import Halter, Leaver, Patient
+from agency.testing.agents.guarding import SlowGuard
+from agency.testing.agents.streaming import Streamer
+from agency.testing.agents.talking import Worker
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 from agency.watching import Down
 

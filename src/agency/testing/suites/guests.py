@@ -6,7 +6,8 @@ import pytest
 
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Talker
+from agency.testing.agents.basics import LIMIT, Calculator
+from agency.testing.agents.talking import Talker
 from agency.testing.kit import Conformance, proves, request, tell
 
 __all__ = ["GuestConformance"]

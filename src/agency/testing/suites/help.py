@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator
+from agency.testing.agents.basics import LIMIT, Calculator
 from agency.testing.documented import Documented, Reticent
 from agency.testing.kit import Conformance, ask, proves, tell
 

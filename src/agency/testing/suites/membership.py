@@ -12,20 +12,16 @@ from agency.agent import Agent
 from agency.errors import NotInSpace, OutcomeUnknown, RequestError, SpaceClosed, StartFailed
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
+from agency.testing.agents.basics import LIMIT, Calculator, Gate, Witness
+from agency.testing.agents.coming_and_going import (
     AsyncEarlyLeaver,
     AsyncSelfRemover,
-    Calculator,
     EarlyLeaver,
-    Gate,
     Leaver,
     SelfRemover,
-    Talker,
     Visitor,
-    Witness,
-    Worker,
 )
+from agency.testing.agents.talking import Talker, Worker
 from agency.testing.kit import Conformance, ask, in_background, proves, request, tell
 
 __all__ = ["IdConformance", "JoinConformance", "LeaveConformance"]

@@ -12,7 +12,8 @@ from agency.errors import InvalidMessage, MessageTooLarge
 from agency.guest import Guest
 from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
 from agency.space import Space
-from agency.testing.agents import LIMIT, Calculator, Talker, Vandal, Witness
+from agency.testing.agents.basics import LIMIT, Calculator, Witness
+from agency.testing.agents.talking import Talker, Vandal
 from agency.testing.bad_messages import BAD_MESSAGES, bad_message, expected_verdicts, verdicts
 from agency.testing.kit import Conformance, ask, proves, request, tell
 

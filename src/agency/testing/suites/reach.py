@@ -6,17 +6,8 @@ from agency.envelope import BROADCAST_LIMIT
 from agency.errors import MailboxFull
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import (
-    LIMIT,
-    Calculator,
-    Crier,
-    Echoing,
-    Gate,
-    Heap,
-    Talker,
-    Witness,
-    Worker,
-)
+from agency.testing.agents.basics import LIMIT, Calculator, Gate, Witness
+from agency.testing.agents.talking import Crier, Echoing, Heap, Talker, Worker
 from agency.testing.kit import (
     Conformance,
     ask,

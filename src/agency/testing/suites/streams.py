@@ -10,7 +10,9 @@ import pytest
 from agency.errors import ActionError, ActionNotFound, AgentNotFound, OutcomeUnknown
 from agency.guest import Guest
 from agency.space import Space
-from agency.testing.agents import LIMIT, AsyncStreamer, AsyncTalker, Gate, Streamer, Witness
+from agency.testing.agents.basics import LIMIT, Gate, Witness
+from agency.testing.agents.streaming import AsyncStreamer, Streamer
+from agency.testing.agents.talking import AsyncTalker
 from agency.testing.kit import Conformance, ask, nothing_else_reaches, proves, request, tell
 
 __all__ = ["StreamConformance"]
