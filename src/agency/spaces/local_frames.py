@@ -26,6 +26,8 @@ from agency.errors import Failure
 from agency.schema import MAX_MESSAGE_BYTES
 
 __all__ = [
+    "KIND",
+    "LARGE",
     "LARGEST",
     "MESSAGES",
     "ROOM",
@@ -34,8 +36,10 @@ __all__ = [
     "connection",
     "frame",
     "frames_in",
+    "large_frame",
     "message_frame",
     "numbers_in",
+    "place_of_large",
     "read_envelope",
     "settled_frame",
     "split",
@@ -44,8 +48,13 @@ __all__ = [
 ]
 
 _LENGTH: Final = struct.Struct("!I")
+KIND: Final = 4
+"""Where in a frame its kind stands."""
 _SEND_BUFFER: Final = 4 * 1024 * 1024
 _POSITION: Final = struct.Struct("!Q")
+_PLACE: Final = struct.Struct("!QQ")
+LARGE: Final = 64 * 1024
+"""Bytes up to which a frame travels as it is. A larger one is put on the shelf, if there is room."""
 LARGEST: Final = 8 * MAX_MESSAGE_BYTES
 """Bytes in a frame from a worker. Only the application sends larger ones: pickled arguments."""
 
@@ -115,6 +124,8 @@ class Frame(IntEnum):
     """From the application to all: begin with nothing more. From a worker: it begins with nothing
     more; `to` is its number when the hub tells so.
     """
+    LARGE = 20
+    """Any way: stands for a frame that lies on the shelf. The payload is where, and its size."""
 
 
 MESSAGES: Final = frozenset({Frame.MESSAGE, Frame.REPLY})
@@ -160,7 +171,7 @@ def split(data: bytes) -> tuple[int, bytes, bytes, int]:
         raise ValueError("a frame without ids") from None
     if payload > len(data):
         raise ValueError("a frame whose ids are cut off")
-    return data[4], data[6:after_to], data[after_to + 1 : payload], payload
+    return data[KIND], data[6:after_to], data[after_to + 1 : payload], payload
 
 
 def take_frame(position: int) -> bytes:
@@ -174,6 +185,21 @@ def taken_up_to(data: bytes) -> int:
         raise ValueError("a frame without its position")
     position: int = _POSITION.unpack_from(data, len(_TAKE))[0]
     return position
+
+
+def large_frame(begin: int, size: int) -> bytes:
+    """Stands for a frame of that size that lies on the shelf."""
+    return frame(Frame.LARGE, payload=_PLACE.pack(begin, size))
+
+
+def place_of_large(data: bytes) -> tuple[int, int]:
+    """Where the frame lies that one made by `large_frame` stands for, and its size. Raises ValueError if
+    it is none.
+    """
+    if len(data) != len(_LARGE) + _PLACE.size:
+        raise ValueError("a large frame without its place")
+    begin, size = _PLACE.unpack_from(data, len(_LARGE))
+    return begin, size
 
 
 def settled_frame(place: bytes, numbers: Iterable[int]) -> bytes:
@@ -258,6 +284,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
 
 
 _TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]
+_LARGE: Final = frame(Frame.LARGE)
 _KINDS: Final = {str(kind): kind for kind in Kind}
 _MESSAGE: Final = Frame.MESSAGE
 _KINDS_OF_FRAME: Final = frozenset(Frame)
@@ -334,7 +361,7 @@ class FrameReader:
     def _check_beginning(self, length: int) -> None:
         if self._largest is not None and length > self._largest:
             raise ValueError(f"a frame of {length} bytes")
-        kind = self._start + _LENGTH.size
+        kind = self._start + KIND
         if kind < self._end and self._buffer[kind] not in _KINDS_OF_FRAME:
             raise ValueError(f"a frame of kind {self._buffer[kind]}")
 

@@ -25,23 +25,29 @@ from typing import Final, cast
 from agency.deadletters import Reason
 from agency.envelope import MAILBOX_BYTES, MAILBOX_MESSAGES
 from agency.spaces.local_frames import (
+    LARGE,
     LARGEST,
     MESSAGES,
     Frame,
     FrameReader,
     frame,
     frames_in,
+    large_frame,
     numbers_in,
+    place_of_large,
     settled_frame,
     split,
     taken_up_to,
 )
 from agency.spaces.local_memory import (
+    FROM_HUB,
     SETTLED,
     STARTED,
+    TO_HUB,
     WORDS_PER_SLOT,
     Board,
     Inlet,
+    Shelf,
     place_on_board,
     progress_in,
 )
@@ -79,6 +85,8 @@ class _Peer:
         "out",
         "progress",
         "reader",
+        "shelf_for_it",
+        "shelf_from_it",
         "socket",
         "watched",
     )
@@ -91,6 +99,8 @@ class _Peer:
         shared = mmap(memory, 0)
         os.close(memory)
         self.inlet = Inlet(shared)
+        self.shelf_for_it = Shelf(shared, FROM_HUB)
+        self.shelf_from_it = Shelf(shared, TO_HUB)
         self.board = Board(shared)
         self.progress = progress_in(shared)
         self.reader = FrameReader(LARGEST if number else None)
@@ -288,8 +298,19 @@ class _Hub:
         return going_on
 
     def _send(self, peer: _Peer, data: bytes) -> None:
-        peer.out.append(data)
+        peer.out.append(data if len(data) <= LARGE else self._shelved(peer, data))
         self._touched.add(peer)
+
+    def _shelved(self, peer: _Peer, data: bytes) -> bytes:
+        """What is to be written for a large frame: where it lies, or itself if it does not."""
+        try:
+            begin = peer.shelf_for_it.put(data)
+        except ValueError as error:
+            if peer is self._application:
+                raise
+            peer.fault = str(error)
+            return b""
+        return data if begin is None else large_frame(begin, len(data))
 
     def _write(self, peer: _Peer) -> None:
         out = peer.out
@@ -323,6 +344,8 @@ class _Hub:
         if kind not in _MESSAGES:
             if kind == Frame.ROOM:
                 self._ask_for_room(source, to)
+            elif kind == Frame.LARGE:
+                self._take_large(source, data)
             elif kind == Frame.SETTLED:
                 self._hear_of_settled(source.members.get(sender), numbers_in(data, payload))
             elif source is self._application:
@@ -342,13 +365,19 @@ class _Hub:
             else:
                 self._deliver(mailbox, data)
 
+    def _take_large(self, source: _Peer, data: bytes) -> None:
+        for each in frames_in(source.shelf_from_it.take(*place_of_large(data))):
+            if split(each)[0] == Frame.LARGE:
+                raise ValueError("a large frame that stands for another")
+            self._take(source, each)
+
     def _deliver(self, mailbox: _Mailbox, data: bytes) -> None:
         mailbox.hold(data)
         if not isinstance(mailbox, _Member):
             self._reconsider(mailbox)
             return
         peer = mailbox.peer
-        peer.out.append(data)
+        peer.out.append(data if len(data) <= LARGE else self._shelved(peer, data))
         self._touched.add(peer)
         self._look_at_progress(mailbox)
         if len(mailbox.held) >= mailbox.watched_from or mailbox.weight >= MAILBOX_BYTES // 2:

@@ -23,8 +23,18 @@ from agency.agent import handling
 from agency.envelope import Envelope
 from agency.errors import MailboxFull, NotAccepted
 from agency.schema import BROADCAST
-from agency.spaces.local_frames import Frame, FrameReader, frame, message_frame, take_frame
-from agency.spaces.local_memory import FULL, Outbox
+from agency.spaces.local_frames import (
+    KIND,
+    LARGE,
+    Frame,
+    FrameReader,
+    frame,
+    large_frame,
+    message_frame,
+    place_of_large,
+    take_frame,
+)
+from agency.spaces.local_memory import FROM_HUB, FULL, TO_HUB, Outbox, Shelf
 from agency.threads import Crew, take_from
 
 __all__ = ["Link", "Relay"]
@@ -38,6 +48,8 @@ _SHORT_PAUSE: Final = 0.0003
 """The same if somebody waits. With the long one, a hundred requests at once and their answers travelled
 all together, and the two sides worked in turn: 37,000 a second, not 60,000.
 """
+
+_LARGE: Final = int(Frame.LARGE)
 
 _ANSWER_TIME: Final = 5.0
 """Seconds that the hub is given to say whether a mailbox has room, which takes it some µs."""
@@ -118,11 +130,13 @@ class Link:
         self._on_end = on_end
         self._incoming = FrameReader()
         self._outbox = Outbox(memory)
+        self._shelf = Shelf(memory, TO_HUB)
+        self._shelf_from_hub = Shelf(memory, FROM_HUB)
         self.is_awaited = self._outbox.is_awaited
         """Tells whether the hub waits for messages to be settled here. Then `flush` tells it also if
         nothing was sent.
         """
-        self._writing = threading.Lock()  # guards the outbox, and what follows
+        self._writing = threading.Lock()  # guards what goes to the hub, and what follows
         self._told = 0
         """Up to where the hub was told to read."""
         self._told_at = 0.0
@@ -250,6 +264,10 @@ class Link:
     def _put(self, data: bytes) -> None:
         if self._closed:
             raise NotAccepted("the space's exchange of messages has ended")
+        if len(data) > LARGE:
+            begin = self._shelf.put(data)
+            if begin is not None:
+                data = large_frame(begin, len(data))
         if not self._outbox.put(data):
             self._tell()
             self._write(data)
@@ -284,6 +302,8 @@ class Link:
             self._closed = True
             self._socket.close()
             self._outbox.close()
+            self._shelf.close()
+            self._shelf_from_hub.close()
 
     def stay_with_parent(self) -> None:
         """Called in a forked child: nothing that is sent there may get to the hub."""
@@ -294,7 +314,10 @@ class Link:
     def _read(self) -> bool:
         if self._is_reading and self._incoming.fill(self._socket):
             for data in self._incoming.frames():
-                self._on_frame(data)
+                if data[KIND] != _LARGE:
+                    self._on_frame(data)
+                elif not self._closed:  # by what came before
+                    self._on_frame(self._shelf_from_hub.take(*place_of_large(data)))
             return True
         self._ended.set()
         if self._is_reading:

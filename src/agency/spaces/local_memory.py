@@ -3,8 +3,9 @@
     from the start      the outbox: four words, then a ring of bytes
     from `_BOARD`       the board: a byte for each mailbox that is full, by `place_on_board`
     from `_PROGRESS`    a worker's progress: two words for each agent that it ever had
+    from `_SHELVES`     a shelf for large frames to the hub, and one for those from it
 
-Both are written at the price of a store, and the hub reads them also after the death of the process.
+All are written at the price of a store, and the hub reads them also after the death of the process.
 Each word has one writer. Aligned words of the machine's own size are written in one piece.
 """
 
@@ -17,14 +18,17 @@ from typing import Final
 from zlib import crc32
 
 __all__ = [
+    "FROM_HUB",
     "FULL",
     "SETTLED",
     "SLOTS",
     "STARTED",
+    "TO_HUB",
     "WORDS_PER_SLOT",
     "Board",
     "Inlet",
     "Outbox",
+    "Shelf",
     "new_memory",
     "place_on_board",
     "progress_in",
@@ -47,12 +51,20 @@ _AWAITED: Final = 2
 """Word of the outbox: whether somebody waits for room in a mailbox of this process."""
 FULL: Final = 3
 """Word of the outbox: how many mailboxes are full, anywhere."""
+_TAKEN_FROM_SHELF: Final = 4
+"""Word for each shelf: how many frames the end that takes has ever taken."""
 _RING: Final = 64
 _RING_SIZE: Final = 256 * 1024
 _BOARD: Final = 384 * 1024
 _BOARD_SIZE: Final = 4096
 _PROGRESS: Final = 512 * 1024
-_SIZE: Final = _PROGRESS + 8 * WORDS_PER_SLOT * SLOTS
+_PROGRESS_SIZE: Final = 8 * WORDS_PER_SLOT * SLOTS
+_SHELVES: Final = _PROGRESS + _PROGRESS_SIZE
+_SHELF_SIZE: Final = 4 * 1024 * 1024
+_SIZE: Final = _SHELVES + 2 * _SHELF_SIZE
+
+TO_HUB: Final = 0
+FROM_HUB: Final = 1
 
 
 def new_memory() -> int:
@@ -70,7 +82,7 @@ def place_on_board(agent_id: str) -> int:
 
 def progress_in(memory: mmap) -> memoryview:
     """The words in which a worker notes how far its agents have come."""
-    return memoryview(memory)[_PROGRESS:].cast("Q")
+    return _view(memory, _PROGRESS, _PROGRESS_SIZE).cast("Q")
 
 
 class Outbox:
@@ -154,6 +166,66 @@ class Inlet:
         `take` raises.
         """
         return self.take(self._words[_WRITTEN])
+
+
+class Shelf:
+    """One end of the shelf on which large frames lie from when one side puts them there until the other
+    takes them, in the same order. What lies there survives the process.
+
+    When all were taken, the next one goes to the front again: so no more memory is ever used than what
+    was under way at once. Not thread-safe.
+
+    Args:
+        memory: shared between the two ends.
+        way: `TO_HUB` or `FROM_HUB`.
+    """
+
+    __slots__ = ("_end", "_frames", "_shelf", "_taken")
+
+    def __init__(self, memory: mmap, way: int) -> None:
+        self._shelf = _view(memory, _SHELVES + way * _SHELF_SIZE, _SHELF_SIZE)
+        self._taken = _view(memory, 8 * (_TAKEN_FROM_SHELF + way), 8).cast("Q")
+        self._frames = 0
+        """How many were ever put or taken at this end."""
+        self._end = 0
+        """Behind the last one that was put."""
+
+    def put(self, data: bytes) -> int | None:
+        """Put one frame there. Returns where it lies, or None if there is no room for it.
+
+        Raises:
+            ValueError: the other end has taken more than there were.
+        """
+        taken = self._taken[0]
+        if taken == self._frames:
+            self._end = 0
+        elif taken > self._frames:
+            raise ValueError(f"{taken} large frames taken of {self._frames}")
+        begin, end = self._end, self._end + len(data)
+        if end > _SHELF_SIZE:
+            return None
+        self._shelf[begin:end] = data
+        self._end = end
+        self._frames += 1
+        return begin
+
+    def take(self, begin: int, size: int) -> bytes:
+        """Take the next one, which lies there.
+
+        Raises:
+            ValueError: there cannot be one.
+        """
+        if begin + size > _SHELF_SIZE:
+            raise ValueError(f"{size} bytes at {begin} of a shelf")
+        data = bytes(self._shelf[begin : begin + size])
+        self._frames += 1
+        self._taken[0] = self._frames
+        return data
+
+    def close(self) -> None:
+        """Let go of the memory, and take and put nothing more. Idempotent."""
+        self._shelf.release()
+        self._taken.release()
 
 
 class Board:

@@ -36,6 +36,7 @@ from agency.resident import Resident
 from agency.schema import BROADCAST, Message
 from agency.space import Space
 from agency.spaces.local_frames import (
+    LARGE,
     MESSAGES,
     ROOM,
     Frame,
@@ -140,6 +141,23 @@ class _Receipt(Receipt):
         return not self._progress.is_open
 
 
+class _LargeReceipt(_Receipt):
+    """Of a large message, which the hub is not to hold for longer than it must: if it is settled out of
+    order, the hub is told, and need not find that much is held, and ask.
+    """
+
+    __slots__ = ("_place",)
+
+    def __init__(self, space: _WorkerSpace, progress: _Progress, number: int, place: bytes) -> None:
+        super().__init__(space, progress, number)
+        self._place = place
+
+    def settled(self) -> None:
+        self._progress.settled(self._number)
+        self._space.tell_what_is_settled(self._place, self._progress)
+        self._space.flush_answers()
+
+
 class _Door:
     """Where messages for one agent arrive, from before the agent is built. Used under the space's
     `_doors_lock`.
@@ -207,17 +225,20 @@ class _WorkerSpace(Space):
         that was the last message, else with the answers to the next ones.
         """
         if self.link.is_awaited():
-            self._tell_what_is_settled(list(self._rooms.values()))
+            for door in list(self._rooms.values()):
+                self.tell_what_is_settled(door.place, door.progress)
         if next(self._settled) == self._arrived:
             self.link.flush()
         else:
             self.link.flush_soon()
 
-    def _tell_what_is_settled(self, doors: list[_Door]) -> None:
-        for door in doors:
-            if unknown := door.progress.unknown():
-                with contextlib.suppress(NotAccepted):
-                    self.link.send_later(settled_frame(door.place, unknown))
+    def tell_what_is_settled(self, place: bytes, progress: _Progress) -> None:
+        """Let the hub know, with what it is told next, which messages the agent there has settled out of
+        order.
+        """
+        if unknown := progress.unknown():
+            with contextlib.suppress(NotAccepted):
+                self.link.send_later(settled_frame(place, unknown))
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """The application counts and answers for all processes."""
@@ -292,7 +313,11 @@ class _WorkerSpace(Space):
                 return  # the hub sees to it: it is told how many had arrived before
             self._arrived += 1
             door.arrived += 1
-            receipt = _Receipt(self, door.progress, door.arrived)
+            receipt = (
+                _Receipt(self, door.progress, door.arrived)
+                if len(data) <= LARGE
+                else _LargeReceipt(self, door.progress, door.arrived, door.place)
+            )
             if envelope is not None:
                 envelope.receipt = receipt
                 if door.resident is None:
