@@ -156,6 +156,51 @@ class Talker(Agent):
         return str(message["from"])
 
 
+class Carrier(Agent):
+    """Says long things, and passes on what it is told."""
+
+    @action
+    def say_long(self, to: str, lengths: list[int], end: bool = False) -> None:
+        """Say things of these lengths at once. If that is the end, the process is killed next."""
+        for number, length in enumerate(lengths):
+            self.send(say(to, long(number, length)))
+        if end:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @action
+    def pass_on(self, to: str, content: str) -> None:
+        self.send(say(to, content))
+
+    @action
+    def say_to_all(self, length: int) -> None:
+        self.send(say("*", long(0, length)))
+
+    @action
+    def say(self, content: str) -> None:
+        """Tell the application how much was said to all."""
+        self.send(say("me", f"heard {len(content)}"))
+
+    @action
+    def be_long(self, length: int) -> str:
+        return long(0, length)
+
+    @action
+    def ask_for_long(self, agent_id: str, count: int, length: int) -> None:
+        """Ask another to be long so many times, one after the other."""
+        asked = {"to": agent_id, "action": {"name": "be_long", "args": {"length": length}}}
+        for _ in range(count):
+            self.request(asked)
+
+    @action
+    def process(self) -> int:
+        return os.getpid()
+
+
+def long(number: int, length: int) -> str:
+    """A text that is not mistaken for another, whatever part of it is missing or doubled."""
+    return f"{number} " + "".join(map(chr, range(97, 123))) * (length // 26)
+
+
 def say(agent_id: str, content: str) -> dict[str, Any]:
     return {"to": agent_id, "action": {"name": "say", "args": {"content": content}}}
 

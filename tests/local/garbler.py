@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from agency import Agent, action
-from agency.spaces.local_frames import take_frame
+from agency.spaces.local_frames import large_frame, take_frame
 from agency.spaces.local_memory import SETTLED
 
 
@@ -42,6 +42,22 @@ class Garbler(Agent):
         """Claim to be done with messages that nobody has sent, and have one sent."""
         self._home._words[SETTLED] = 1 << 60
         self.send({"to": self.id, "action": {"name": "ping"}})
+        threading.Event().wait()
+
+    @action
+    def overwrite_shelf(self) -> None:
+        """Have a large frame stand for itself, which would never end."""
+        never_ending = large_frame(0, 23)
+        self._link._shelf._shelf[: len(never_ending)] = never_ending
+        self._link._write(never_ending)
+        threading.Event().wait()
+
+    @action
+    def take_what_was_not_there(self) -> None:
+        """Claim to have taken large frames that nobody has put there, and have one put there."""
+        self._link._shelf_from_hub._taken[0] = 1 << 60
+        load = {"load": "x" * 1_000_000}
+        self.send({"to": self.id, "action": {"name": "ping"}, "meta": load})
         threading.Event().wait()
 
     @action

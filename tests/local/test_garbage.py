@@ -10,7 +10,6 @@ from mmap import mmap
 from socket import socketpair
 from typing import Any
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +21,8 @@ from agency.spaces.local_frames import (
     FrameReader,
     frame,
     frames_in,
+    large_frame,
+    place_of_large,
     read_envelope,
     split,
     take_frame,
@@ -30,6 +31,7 @@ from agency.spaces.local_frames import (
 from agency.spaces.local_memory import Inlet, Outbox, new_memory
 from tests.local.agents import Worker
 from tests.local.garbler import Garbler
+from tests.local.processes import hub_and_workers
 from tests.programs import PATIENCE, all_end
 
 OF_THE_WELL_ONE = b"2/0"
@@ -43,6 +45,10 @@ GARBAGE = {
     "a position far ahead": take_frame(1 << 40),
     "a position that is past": take_frame(1),
     "a position that is none": frame(Frame.TAKE, payload=b"1"),
+    "a large frame far ahead": large_frame(1 << 40, 10),
+    "a large frame that is larger than can be": large_frame(10, 1 << 40),
+    "a large frame where none lies": large_frame(1000, 100_000),
+    "a large frame that lies nowhere": frame(Frame.LARGE, payload=b"1"),
     "an end of another's agent": frame(Frame.REMOVED, b"0", OF_THE_WELL_ONE),
     "an order": frame(Frame.STOP, b"2"),
     "an order about another's agent": frame(Frame.REMOVE, b"well", OF_THE_WELL_ONE),
@@ -64,7 +70,7 @@ def space() -> Iterator[LocalSpace]:
 def harms_only_itself(space: LocalSpace, me: Guest, action: str, **args: Any) -> bool:
     """Whether the one who waits for the garbler is told, its process ends, its id is free, and the other is well."""
     before = me.proxy("well").process()
-    worker = next(child for child in garbler_processes() if child.pid != before)
+    worker = next(child for child in hub_and_workers()[1:] if child.pid != before)
     with pytest.raises(OutcomeUnknown):
         me.request({"to": "garbler", "action": {"name": action, "args": args}}, timeout=PATIENCE)
     assert all_end([worker])
@@ -73,19 +79,21 @@ def harms_only_itself(space: LocalSpace, me: Guest, action: str, **args: Any) ->
     return bool(me.proxy("well").process() == before)
 
 
-def garbler_processes() -> list[psutil.Process]:
-    """The workers: hub and workers are the nursery's children, and the hub came first."""
-    children = psutil.Process().children()  # a broker of other tests may be among them
-    (nursery,) = (child for child in children if "local_nursery" in " ".join(child.cmdline()))
-    return sorted(nursery.children(), key=lambda child: child.pid)[1:]
-
-
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_a_worker_that_writes_garbage_is_lost_alone(space: LocalSpace, garbage: bytes) -> None:
     assert harms_only_itself(space, space.join("me"), "write", data=garbage.hex())
 
 
-@pytest.mark.parametrize("what", ["overwrite_ring", "overwrite_ring_and_die", "overwrite_progress"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "overwrite_ring",
+        "overwrite_ring_and_die",
+        "overwrite_progress",
+        "overwrite_shelf",
+        "take_what_was_not_there",
+    ],
+)
 def test_a_worker_whose_shared_memory_is_overwritten_is_lost_alone(
     space: LocalSpace, what: str
 ) -> None:
@@ -107,7 +115,12 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(space: LocalSpace, recei
 def test_whatever_is_read_it_is_a_frame_or_a_value_error(data: bytes) -> None:
     with suppress(ValueError):
         for one in frames_in(data):
-            for read in (split, taken_up_to, lambda frame: read_envelope(frame, split(frame)[3])):
+            for read in (
+                split,
+                taken_up_to,
+                place_of_large,
+                lambda frame: read_envelope(frame, split(frame)[3]),
+            ):
                 with suppress(ValueError):
                     read(one)
 
