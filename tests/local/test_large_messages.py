@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from copy import deepcopy
 from mmap import mmap
+from typing import Any
 
 import psutil
 import pytest
@@ -14,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agency import Guest, LocalSpace
-from agency.spaces.local_frames import LARGE
+from agency.envelope import Envelope
+from agency.spaces.local_frames import LARGE, frames_in, message_frame, read_envelope, split
 from agency.spaces.local_memory import FROM_HUB, TO_HUB, Shelf, new_memory
 from tests.local.agents import Carrier, long, say
 from tests.local.processes import hub_and_workers
 from tests.programs import PATIENCE
 
+TEXTS = st.text(min_size=1)
+LONG_TEXTS = TEXTS.map(lambda text: text * (20_000 // len(text) + 1))
+ARGS = st.dictionaries(TEXTS, st.none() | st.integers(0, 9) | TEXTS | LONG_TEXTS, max_size=4)
 SHELF = 4 * 1024 * 1024
 MIXED = [
     10,
@@ -142,6 +148,42 @@ def test_answers_of_which_many_come_during_one_action_are_not_held(
     asked = {"agent_id": "sayer", "count": 14, "length": 2_000_000}
     me.proxy("carrier", timeout=PATIENCE).ask_for_long(**asked)
     assert hub.memory_full_info().uss - before < 7 * 2_000_000
+
+
+def test_memory_is_shared_also_where_it_has_to_be_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    file = new_memory()
+    with closing(mmap(file, 0)) as memory, closing(mmap(file, 0)) as same:
+        os.close(file)
+        with closing(Shelf(memory, TO_HUB)) as shelf, closing(Shelf(same, TO_HUB)) as other_end:
+            assert shelf.put(b"x" * 1_000_000) == 0
+            assert other_end.take(0, 1_000_000) == b"x" * 1_000_000
+
+
+@given(args=ARGS, is_answer=st.booleans())
+def test_a_message_is_read_as_it_was_written_however_long_its_texts(
+    args: dict[str, Any], is_answer: bool
+) -> None:
+    message: Any = {"to": "a", "from": "b", "action": {"name": "take", "args": args}}
+    written = deepcopy(message)
+    envelope = Envelope(message, "1", correlation_id="0" if is_answer else None, weight=LARGE)
+    data = message_frame(envelope)
+    assert list(frames_in(data)) == [data]
+    read = read_envelope(data, split(data)[3]).message
+    assert read == message == written
+    assert list(read["action"].get("args", {})) == list(args)
+
+
+@given(place=st.integers(0, 300), garbage=st.binary(min_size=1, max_size=20))
+def test_a_message_with_long_texts_that_was_overwritten_is_read_or_a_value_error(
+    place: int, garbage: bytes
+) -> None:
+    message: Any = {"to": "a", "from": "b", "action": {"name": "n", "args": {"c": "é" * 20_000}}}
+    data = bytearray(message_frame(Envelope(message, "1", weight=LARGE)))
+    payload = split(bytes(data))[3]
+    data[payload + place : payload + place + len(garbage)] = garbage
+    with suppress(ValueError):
+        read_envelope(bytes(data), payload)
 
 
 @given(rounds=st.lists(st.lists(st.integers(0, 2_000_000), max_size=8), max_size=8))
