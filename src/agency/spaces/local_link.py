@@ -2,8 +2,9 @@
 
 What is sent is put into memory that the hub shares (`local_memory`), where it is safe, and the hub is
 told by the socket: at once if somebody waits, otherwise together with what follows. What arrives comes
-by the socket. Used by the application (`local_space`) and by workers (`local_worker`); the hub has its
-own way, which never blocks.
+by the socket. A large frame lies in that memory on either way, and a small one in its place says where.
+Used by the application (`local_space`) and by workers (`local_worker`); the hub has its own way, which
+never blocks.
 """
 
 from __future__ import annotations
