@@ -21,7 +21,7 @@ from agency.actions import ActionSpec, ActionTable, action, by_default
 from agency.envelope import MAILBOX_MESSAGES, Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
-from agency.schema import BROADCAST, Message, check_agent_id, weighed
+from agency.schema import BROADCAST, Message, check_agent_id, signed
 from agency.supervision import Supervision
 from agency.timeouts import check_seconds, check_timeout
 
@@ -242,7 +242,8 @@ class Agent:
             NotAccepted: the space could not take it for another reason; nothing was sent.
             NotInSpace: the agent has not been added to a space, or has left it.
         """
-        home_of(self).send(_own(self, message))
+        me = self._agency
+        (me.home or home_of(self)).send(signed(message, me.id))
 
     def request(self, message: dict[str, Any], timeout: float | None = DEFAULT_TIMEOUT) -> Any:
         """Send a message and wait for the value that the action returns; None is a value here.
@@ -426,20 +427,8 @@ def home_of(agent: Agent) -> Home:
     return home
 
 
-def _own(agent: Agent, message: dict[str, Any]) -> Weighed:
-    """The message, checked and signed by the agent."""
-    own = weighed(message)
-    signed, _ = own
-    me = agent._agency.id
-    if signed.setdefault("from", me) != me:
-        raise InvalidMessage(
-            f'from: "{signed["from"]}" is not the sender; leave it out, or write "{me}"'
-        )
-    return own
-
-
 def _own_to_one(agent: Agent, message: dict[str, Any]) -> Weighed:
-    own = _own(agent, message)
+    own = signed(message, agent._agency.id)
     if own[0]["to"] == BROADCAST:
         raise InvalidMessage('to: a request is to one agent; "*" has no single answer, use send')
     return own

@@ -154,7 +154,7 @@ class Envelope:
 
     def follow(self, cause: Envelope) -> None:
         """This message is sent because of that one."""
-        self.via = cause.senders
+        self.via = cause._senders or cause.senders
         self.hops = cause.hops + 1
         self.broadcasts = cause.broadcasts
         self.trace = cause.trace

@@ -307,14 +307,22 @@ class Resident:
     # For the agent
 
     def send(self, own: Weighed) -> None:
-        envelope = self._envelope(own, TELL, None)
-        if envelope.broadcasts > BROADCAST_LIMIT and envelope.message["to"] == BROADCAST:
-            self._place.drop(envelope, Reason.HOP_LIMIT, "broadcasts that caused each other")
-        else:
-            self._route(envelope)
+        message, weight = own
+        envelope = Envelope(message, self.new_id())
+        if weight > LIGHT:
+            envelope.weight = weight
+        cause = handling.get()
+        if cause is not None:
+            envelope.follow(cause.envelope)
+            if message["to"] == BROADCAST:
+                envelope.broadcasts += 1
+                if envelope.broadcasts > BROADCAST_LIMIT:
+                    detail = "broadcasts that caused each other"
+                    return self._place.drop(envelope, Reason.HOP_LIMIT, detail)
+        return self._route(envelope)
 
     def request(self, own: Weighed, timeout: float | None) -> Any:
-        envelope = self._envelope(own, REQUEST, timeout)
+        envelope = self._asking(own, REQUEST, timeout)
         message = envelope.message
         call = ThreadCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
@@ -325,7 +333,7 @@ class Resident:
             self._calls.close(envelope.id)
 
     async def arequest(self, own: Weighed, timeout: float | None) -> Any:
-        envelope = self._envelope(own, REQUEST, timeout)
+        envelope = self._asking(own, REQUEST, timeout)
         message = envelope.message
         call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         self._calls.open(envelope.id, call)
@@ -336,7 +344,7 @@ class Resident:
             self._calls.close(envelope.id)
 
     def stream(self, own: Weighed, timeout: float | None) -> Generator[Any, None, None]:
-        envelope = self._envelope(own, STREAM, None)
+        envelope = self._asking(own, STREAM, None)
         message = envelope.message
         call = ThreadCall(message["to"], message.get("id"))
         self._calls.open(envelope.id, call)
@@ -359,7 +367,7 @@ class Resident:
             self._end_stream(envelope, finished=finished)
 
     async def astream(self, own: Weighed, timeout: float | None) -> AsyncGenerator[Any, None]:
-        envelope = self._envelope(own, STREAM, None)
+        envelope = self._asking(own, STREAM, None)
         message = envelope.message
         call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
         self._calls.open(envelope.id, call)
@@ -426,7 +434,8 @@ class Resident:
 
     # Inside
 
-    def _envelope(self, own: Weighed, kind: Kind, timeout: float | None) -> Envelope:
+    def _asking(self, own: Weighed, kind: Kind, timeout: float | None) -> Envelope:
+        """The envelope of a message whose sender waits."""
         message, weight = own
         envelope = Envelope(message, self.new_id(), kind)
         if weight > LIGHT:
@@ -436,12 +445,9 @@ class Resident:
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if kind is TELL:
-                if message["to"] == BROADCAST:
-                    envelope.broadcasts += 1
-            elif cause.agent is self.agent or self._lives_with(cause.agent):
+            if cause.agent is self.agent or self._lives_with(cause.agent):
                 envelope.chain = cause.who_waits()
-        if self._sets_up is not None and kind is not TELL and self._sets_up_here():
+        if self._sets_up is not None and self._sets_up_here():
             envelope.chain = (*envelope.chain, self.agent.id)
         return envelope
 

@@ -229,7 +229,7 @@ class Runner:
         """
         work = self._work
         try:
-            if isinstance(item, _Resumed):
+            if type(item) is _Resumed:
                 self.mail.hand_on()
                 self._drive_here(item.turn, item.envelope, item.verdict)
             elif (envelope := work.begin(item)) is not None:
@@ -304,11 +304,14 @@ class SerialRunner(Runner):
         self._lane = threading.Lock()
         self._lane.acquire()
 
-    def _start(self) -> None:
+    def put(self, item: _Item) -> None:
         # The thread that drains releases the lane before it looks at the mailbox for the last time,
         # so mail put while the lane is held is never overlooked, and a busy agent costs its senders
         # no wake-up.
-        if not self._lane.locked() and self._lane.acquire(blocking=False):
+        self.mail.append(item)
+        if self._stopped:
+            self._sweep()
+        elif not self._lane.locked() and self._lane.acquire(blocking=False):
             self._crew.run(self._drain)
 
     def resume(self) -> None:

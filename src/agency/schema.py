@@ -38,7 +38,7 @@ __all__ = [
     "encode",
     "freeze",
     "freeze_value",
-    "weighed",
+    "signed",
     "weighed_value",
 ]
 
@@ -139,12 +139,24 @@ def freeze(message: object) -> Message:
         InvalidMessage: anything else that is wrong; the text begins with the path of the field.
         MessageTooLarge: more than `MAX_MESSAGE_BYTES` as JSON.
     """
-    return weighed(message)[0]
+    return (_plain(message, None) or _thorough(message))[0]
 
 
-def weighed(message: object) -> tuple[Message, int]:
-    """What `freeze` returns, and about how many bytes it has as JSON: not fewer than its texts."""
-    return _plain(message) or _thorough(message)
+def signed(message: object, sender: str) -> tuple[Message, int]:
+    """What `freeze` returns, with `from` filled in, and about how many bytes it has as JSON: not fewer
+    than its texts.
+
+    Raises:
+        InvalidMessage: it says that it is from somebody else, or what `freeze` raises.
+    """
+    weighed = _plain(message, sender)
+    if weighed is None:
+        weighed = _thorough(message)
+        if weighed[0].setdefault("from", sender) != sender:
+            raise InvalidMessage(
+                f'from: "{weighed[0]["from"]}" is not the sender; leave it out, or write "{sender}"'
+            )
+    return weighed
 
 
 def freeze_value(value: Any, what: str) -> Any:
@@ -239,35 +251,47 @@ def decode(body: bytes) -> Message:
     return message
 
 
-def _plain(message: Any) -> tuple[Message, int] | None:
-    """What `_thorough` would return, if the message is in order at first sight: 0.7 µs, not 1.7."""
+def _plain(message: Any, sender: str | None) -> tuple[Message, int] | None:
+    """What `_thorough` would return, if the message is in order at first sight: 0.5 µs, not 1.7. It is
+    signed by the sender, if there is one.
+    """
     if type(message) is not dict:
         return None
     try:
-        to, action = message["to"], message["action"]
+        own = message.copy()
+        to, action = own["to"], own["action"]
         if type(to) is not str or type(action) is not dict:
             return None
         if to != BROADCAST:
             _check_agent_id(to)
+        action = own["action"] = action.copy()
         name = action["name"]
         if type(name) is not str or not (0 < len(name) <= _MAX_NAME and name.isascii()):
             return None
-        own: Message = {"to": to, "action": {"name": name}}
         weight = 64
-        if type(args := action.get("args")) is dict:
-            own["action"]["args"], weight = _copy(args, _DEPTH_OF_ARGS, 0)
-        if len(message) > 2:
-            if type(text := message.get("id")) is str and text.isascii():
-                own["id"] = text
+        if len(action) > 1:
+            args = action["args"]
+            if type(args) is not dict or len(action) > 2:
+                return None
+            action["args"], weight = _copy(args, _DEPTH_OF_ARGS, weight)
+        known = 2
+        if len(own) > 2:
+            if type(text := own.get("id")) is str and text.isascii():
+                known += 1
                 weight += len(text)
-            if type(sender := message.get("from")) is str:
-                own["from"] = _check_agent_id(sender)
-            if type(meta := message.get("meta")) is dict:
+            if type(author := own.get("from")) is str and sender in (None, author):
+                known += 1
+                _check_agent_id(author)
+            if type(meta := own.get("meta")) is dict:
+                known += 1
                 own["meta"], weight = _copy(meta, _DEPTH_OF_META, weight)
+        if len(own) > known or weight > _LARGEST_SURELY_FITTING_WEIGHT:
+            return None
+        if sender is not None:
+            own["from"] = sender
     except (KeyError, InvalidAgentId, _Refused, _Heavy):
         return None
-    complete = len(own) == len(message) and len(own["action"]) == len(action)
-    return (own, weight) if complete and weight <= _LARGEST_SURELY_FITTING_WEIGHT else None
+    return own, weight
 
 
 def _thorough(message: object) -> tuple[Message, int]:
@@ -351,12 +375,11 @@ def _copy(value: Any, depth: int, weight: int) -> tuple[Any, int]:
     own = value.copy()
     is_object = type(own) is dict
     weight += _VALUE_WEIGHT * len(own)
-    if is_object:
-        for key in own:
+    for key, item in own.items() if is_object else enumerate(own):
+        if is_object:
             if type(key) is not str:
                 raise _Refused(f"object keys are strings, not {type(key).__name__}")
             weight += len(key) if key.isascii() else _bytes_of(key)
-    for key, item in own.items() if is_object else enumerate(own):
         kind = type(item)
         if kind is str:
             weight += len(item) if item.isascii() else _bytes_of(item, str(key))
