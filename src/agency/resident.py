@@ -49,6 +49,7 @@ from agency.errors import (
     SpaceClosed,
     SpaceHalted,
 )
+from agency.lifetime import is_main_thread
 from agency.runners import report, runner_for
 from agency.schema import BROADCAST, Message
 from agency.threads import Crew, Latch
@@ -127,12 +128,19 @@ class Resident:
 
     # The door
 
-    def deliver(self, envelope: Envelope) -> None:
+    def deliver(self, envelope: Envelope, waits: bool = False) -> None:
         """Take a message in: hand it to the call that it answers, or put it into the mailbox, however
         full that is. Never blocks or raises.
 
         May be called from any thread; messages of one sender must be delivered in the order in
         which they were sent.
+
+        On the sender's own thread, with `waits`: what goes into the mailbox waits for room there, for
+        `send_timeout` at most. An answer does not wait, so that no agent is held up by whom it answers:
+        it is a dead letter.
+
+        Raises:
+            MailboxFull: with `waits`, there was no room in time, or this thread must not wait.
         """
         kind = envelope.kind
         if kind is not TELL or self._calls:
@@ -158,34 +166,23 @@ class Resident:
                 envelope.hops,
             )
             return self._place.drop(envelope, Reason.HOP_LIMIT)
+        mailbox = self.mailbox
+        if waits and len(mailbox) >= mailbox.most:
+            return self._deliver_late(envelope)
         if envelope.weight:
-            self.mailbox.weigh(envelope.weight)
+            mailbox.weigh(envelope.weight)
         return self._runner.put(envelope)
 
-    def admit(self, envelope: Envelope) -> None:
-        """`deliver`, but what goes into the mailbox waits for room there, for `send_timeout` at most.
-        To be called on the sender's own thread.
-
-        An answer that somebody waits for needs no room. Any other does not wait, so that no agent is
-        held up by whom it answers: it is a dead letter.
-
-        Raises:
-            MailboxFull: there was no room in time, or this thread must not wait.
-        """
-        kind = envelope.kind
-        if kind is TELL and self._calls and self._calls.offer(envelope):
-            return self._settle(envelope)
-        if not (kind is ANSWER or kind is PART or kind is CANCEL or self.mailbox.has_room()):
-            if envelope.correlation_id is not None:
-                return self._place.drop(envelope, Reason.MAILBOX_FULL)
-            self._wait_for_room(envelope)
-        self.deliver(envelope)
-        return self.mailbox.hand_on()
-
-    def _wait_for_room(self, envelope: Envelope) -> None:
+    def _deliver_late(self, envelope: Envelope) -> None:
+        """`deliver` when there is room."""
+        if envelope.correlation_id is not None:
+            return self._place.drop(envelope, Reason.MAILBOX_FULL)
         patience = self._place.patience(envelope)
         if patience <= 0 or not self.mailbox.wait_for_room(patience):
+            self._streams.discard((envelope.id, envelope.message["from"]))
             raise MailboxFull(f"the mailbox of {self.agent.id!a} is full")
+        self.deliver(envelope)
+        return self.mailbox.hand_on()
 
     # Coming and going
 
@@ -319,7 +316,9 @@ class Resident:
                 if envelope.broadcasts > BROADCAST_LIMIT:
                     detail = "broadcasts that caused each other"
                     return self._place.drop(envelope, Reason.HOP_LIMIT, detail)
-        return self._route(envelope)
+        if is_main_thread():
+            return self._route(envelope)
+        return self._place.route(envelope)
 
     def request(self, own: Weighed, timeout: float | None) -> Any:
         envelope = self._asking(own, REQUEST, timeout)
@@ -453,7 +452,7 @@ class Resident:
 
     def _route(self, envelope: Envelope) -> None:
         """Hand an envelope to the space, which must not be interrupted then."""
-        if lifetime.is_main_thread():
+        if is_main_thread():
             with lifetime.undisturbed():
                 self._place.route(envelope)
         else:

@@ -113,7 +113,7 @@ class Runner:
                 return
             decided.set()
             self._recorded(envelope, ask, permitted=False, why="the space was halted")
-            self._handle(_Resumed(suspended, envelope, verdict=False))
+            self._go_on(_Resumed(suspended, envelope, verdict=False))
 
     def stop(self, grace: float) -> bool:
         """`halt`, then wait up to `grace` seconds for the turns in progress. Returns whether they
@@ -223,28 +223,40 @@ class Runner:
             return UNRECORDED if permitted else False
         return permitted
 
-    def _handle(self, item: _Item) -> None:
-        """Drive one turn on this thread, from its beginning or from where it waited for permission.
-        Never raises.
+    def _work_off(self) -> None:
+        """Drive the turns of what waits, one after the other on this thread, until there is nothing more or
+        the runner is halted. Never raises.
         """
-        work = self._work
-        try:
-            if type(item) is _Resumed:
-                self.mail.hand_on()
-                self._drive_here(item.turn, item.envelope, item.verdict)
-            elif (envelope := work.begin(item)) is not None:
-                spec = self._straight.get(envelope.message["action"]["name"])
-                if spec is None:
-                    self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
-                else:
-                    token = handling.set(Handling(work.agent, envelope, get_ident()))
+        mail, work, straight_actions, thread = self.mail, self._work, self._straight, get_ident()
+        while mail and not self._stopped:
+            try:
+                item = mail.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                if type(item) is _Resumed:
+                    self._go_on(item)
+                elif (envelope := work.begin(item)) is not None:
+                    spec = straight_actions.get(envelope.message["action"]["name"])
+                    if spec is None:
+                        self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
+                        continue
+                    token = handling.set(Handling(work.agent, envelope, thread))
                     try:
                         answered = straight(work.agent, envelope, work.new_id, spec)
                     finally:
                         handling.reset(token)
                     work.finish(envelope, answered)
+            except BaseException as error:
+                self._break_off(item, error)
+
+    def _go_on(self, resumed: _Resumed) -> None:
+        """Drive a turn from where it waited for permission, on this thread. Never raises."""
+        try:
+            self.mail.hand_on()
+            self._drive_here(resumed.turn, resumed.envelope, resumed.verdict)
         except BaseException as error:
-            self._break_off(item, error)
+            self._break_off(resumed, error)
 
     def _break_off(self, item: _Item, error: BaseException) -> None:
         """The last resort, where neither the turn nor the transport has seen to an exception: the
@@ -327,8 +339,7 @@ class SerialRunner(Runner):
         mail, lane = self.mail, self._lane
         while True:
             try:
-                while mail and not self._stopped:
-                    self._handle(mail.popleft())
+                self._work_off()
             finally:
                 lane.release()
             if self._stopped or not mail or not lane.acquire(blocking=False):
@@ -369,13 +380,7 @@ class ConcurrentRunner(Runner):
 
     def _drain(self) -> None:
         while True:
-            try:
-                item = None if self._stopped else self.mail.popleft()
-            except IndexError:
-                item = None
-            if item is not None:
-                self._handle(item)
-                continue
+            self._work_off()
             with self._changed:
                 if self.mail and not self._stopped:
                     continue
@@ -550,7 +555,7 @@ class LoopRunner(Runner):
         self._wake.set()
 
     async def _drive(self, item: _Item) -> None:
-        """`Runner._handle` for a task."""
+        """`Runner._work_off` of one message, for a task."""
         try:
             await self._drive_on_loop(item)
         except BaseException as error:

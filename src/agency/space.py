@@ -375,11 +375,7 @@ class Space(ABC):
         resident = self._residents.get(envelope.message["to"])
         if resident is None:
             return False
-        mailbox = resident.mailbox
-        if len(mailbox) < mailbox.most:
-            resident.deliver(envelope)
-        else:
-            resident.admit(envelope)
+        resident.deliver(envelope, True)
         return True
 
     def _broadcast_here(self, envelope: Envelope) -> None:

@@ -24,11 +24,14 @@ class NativeSpace(Space):
     """
 
     def route(self, envelope: Envelope) -> None:
-        if not self._deliver_here(envelope):
-            if envelope.message["to"] == BROADCAST:
-                self._broadcast_here(envelope)
-            else:
-                self.drop(envelope, Reason.NO_SUCH_AGENT)
+        to = envelope.message["to"]
+        resident = self._residents.get(to)
+        if resident is not None:
+            resident.deliver(envelope, True)
+        elif to == BROADCAST:
+            self._broadcast_here(envelope)
+        else:
+            self.drop(envelope, Reason.NO_SUCH_AGENT)
 
     def _claim(self, agent_id: str) -> None:
         """Nothing to do: the ids of this process are all there are."""
