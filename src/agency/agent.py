@@ -21,7 +21,7 @@ from agency.actions import ActionSpec, ActionTable, action, by_default
 from agency.envelope import MAILBOX_MESSAGES, Envelope
 from agency.errors import InvalidMessage, NotInSpace
 from agency.proxy import Proxy
-from agency.schema import BROADCAST, Message, check_agent_id, signed
+from agency.schema import BROADCAST, Signed, check_agent_id, signed
 from agency.supervision import Supervision
 from agency.timeouts import check_seconds, check_timeout
 
@@ -32,7 +32,6 @@ __all__ = [
     "Handling",
     "Home",
     "Membership",
-    "Weighed",
     "current_message",
     "current_redelivered",
     "current_senders",
@@ -87,20 +86,16 @@ handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=No
 """The turn that the current thread or task belongs to. Set by runners."""
 
 
-Weighed = tuple[Message, int]
-"""A message that is nobody else's, and about how many bytes it has."""
-
-
 class Home(Protocol):
     """What an agent needs of the place it lives in; `agency.resident.Resident` is the one that
     spaces use.
     """
 
-    def send(self, own: Weighed) -> None: ...
-    def request(self, own: Weighed, timeout: float | None) -> Any: ...
-    async def arequest(self, own: Weighed, timeout: float | None) -> Any: ...
-    def stream(self, own: Weighed, timeout: float | None) -> Generator[Any, None, None]: ...
-    def astream(self, own: Weighed, timeout: float | None) -> AsyncGenerator[Any, None]: ...
+    def send(self, own: Signed) -> None: ...
+    def request(self, own: Signed, timeout: float | None) -> Any: ...
+    async def arequest(self, own: Signed, timeout: float | None) -> Any: ...
+    def stream(self, own: Signed, timeout: float | None) -> Generator[Any, None, None]: ...
+    def astream(self, own: Signed, timeout: float | None) -> AsyncGenerator[Any, None]: ...
 
 
 @dataclass(slots=True)
@@ -427,9 +422,9 @@ def home_of(agent: Agent) -> Home:
     return home
 
 
-def _own_to_one(agent: Agent, message: dict[str, Any]) -> Weighed:
+def _own_to_one(agent: Agent, message: dict[str, Any]) -> Signed:
     own = signed(message, agent._agency.id)
-    if own[0]["to"] == BROADCAST:
+    if own[0] == BROADCAST:
         raise InvalidMessage('to: a request is to one agent; "*" has no single answer, use send')
     return own
 

@@ -198,9 +198,9 @@ class OpenCalls(dict[str, Call]):
         """
         asked = envelope.correlation_id
         call = self._asked_under(envelope) if asked is None else self.get(asked)
-        if call is None or call.responder != envelope.message["from"]:
+        if call is None or call.responder != envelope.sender:
             return False
-        call.put(envelope.twin() if envelope.message["to"] == BROADCAST else envelope)
+        call.put(envelope.twin() if envelope.to == BROADCAST else envelope)
         return True
 
     def fail(self, error: RequestError, others: Container[str]) -> None:
@@ -216,13 +216,12 @@ class OpenCalls(dict[str, Call]):
             call.put(error)
 
     def _asked_under(self, envelope: Envelope) -> Call | None:
-        action = envelope.message["action"]
-        if action["name"] not in {"response", "error"}:
+        if envelope.name not in {"response", "error"}:
             return None
-        original = action.get("args", {}).get("original_message_id")
+        original = (envelope.args or {}).get("original_message_id")
         if original is None:
             return None
-        sender = envelope.message["from"]
+        sender = envelope.sender
         candidates = (call for call in list(self.values()) if call.responder == sender)
         return next((call for call in candidates if call.message_id == original), None)
 
@@ -231,9 +230,9 @@ def _opened(arrived: Envelope | RequestError) -> Envelope:
     """The envelope, if it brings a value; raises the failure that it brings otherwise."""
     if isinstance(arrived, RequestError):
         raise arrived
-    action = arrived.message["action"]
-    if action["name"] == "error":
-        raise Failure.read(arrived.failure).exception(str(action.get("args", {}).get("error", "")))
+    if arrived.name == "error":
+        text = str((arrived.args or {}).get("error", ""))
+        raise Failure.read(arrived.failure).exception(text)
     return arrived
 
 
@@ -244,4 +243,4 @@ def ends(envelope: Envelope) -> bool:
 
 def value_of(envelope: Envelope) -> Any:
     """The value that a `response` brings."""
-    return envelope.message["action"].get("args", {}).get("data")
+    return (envelope.args or {}).get("data")

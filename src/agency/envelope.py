@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from agency.errors import Failure
-from agency.schema import Message, duplicate
+from agency.schema import Message, assembled, duplicate
 
 __all__ = [
     "ANSWER",
@@ -107,10 +107,12 @@ class Envelope:
     agents.
     """
 
-    message: Message
-    """The receiver's own copy, a broadcast's from when the receiver begins with it; `from` is
-    always there.
-    """
+    to: str
+    sender: str
+    name: str
+    """Of the action."""
+    args: dict[str, Any] | None
+    """The receiver's own copy, a broadcast's from when the receiver begins with it."""
     id: str
     """Unique in the world: the sender's incarnation, a dot, and a number that grows by one a
     message.
@@ -138,7 +140,33 @@ class Envelope:
     """The transport may have delivered this message before, here or to a process that died."""
     receipt: Receipt | None = None
     """How to tell the transport what became of the message. Not sent."""
+    whole: Message | None = field(default=None, repr=False, compare=False)
+    """The message, if somebody has asked for it, or there is more to it than the first four fields."""
     _senders: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, message: Message, *others: Any, **more: Any) -> Envelope:
+        """The envelope for a message that is there as a whole; all further arguments are those from `id`
+        on.
+        """
+        action = message["action"]
+        envelope = cls(
+            message["to"], message["from"], action["name"], action.get("args"), *others, **more
+        )
+        envelope.whole = message
+        return envelope
+
+    @property
+    def message(self) -> Message:
+        """The message as agents see it, always the same dict; `from` is always there."""
+        if self.whole is None:
+            self.whole = assembled(self.to, self.sender, self.name, self.args)
+        return self.whole
+
+    @property
+    def message_id(self) -> str | None:
+        """The `id` that the sender gave the message, if any."""
+        return None if self.whole is None else self.whole.get("id")
 
     @property
     def wants_answer(self) -> bool:
@@ -149,7 +177,7 @@ class Envelope:
     def senders(self) -> tuple[str, ...]:
         """Who led to this message, oldest first, its own sender last."""
         if self._senders is None:  # one tuple for all that is sent because of this message
-            self._senders = (*self.via[1 - _MOST_SENDERS :], self.message["from"])
+            self._senders = (*self.via[1 - _MOST_SENDERS :], self.sender)
         return self._senders
 
     def follow(self, cause: Envelope) -> None:
@@ -161,8 +189,11 @@ class Envelope:
 
     def twin(self) -> Envelope:
         """The same with a message of its own, for another receiver."""
-        return Envelope(
-            duplicate(self.message),
+        twin = Envelope(
+            self.to,
+            self.sender,
+            self.name,
+            self.args,
             self.id,
             self.kind,
             self.correlation_id,
@@ -177,6 +208,12 @@ class Envelope:
             self.redelivered,
             self.receipt,
         )
+        if self.whole is not None:
+            twin.whole = duplicate(self.whole)
+            twin.args = twin.whole["action"].get("args")
+        elif self.args is not None:
+            twin.args = duplicate(self.args)
+        return twin
 
     def expired(self) -> bool:
         """Whether the sender has stopped waiting."""
@@ -207,15 +244,13 @@ def answer(
     The sender of the original may be nobody's waiting call; then its `response` or `error` action
     gets the message.
     """
-    original = envelope.message
     args: dict[str, Any] = {"data": value} if error is None else {"error": error}
-    args["original_message_id"] = original.get("id")
+    args["original_message_id"] = envelope.message_id
     answering = Envelope(
-        {
-            "from": sender,
-            "to": original["from"],
-            "action": {"name": "response" if error is None else "error", "args": args},
-        },
+        envelope.sender,
+        sender,
+        "response" if error is None else "error",
+        args,
         envelope_id,
         TELL if envelope.kind is TELL else kind,
         envelope.id,

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from agency import lifetime
 from agency.actions import is_default
-from agency.agent import Agent, Weighed, handling, running
+from agency.agent import Agent, handling, running
 from agency.audit import AuditLog
 from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
 from agency.deadletters import Reason
@@ -51,7 +51,7 @@ from agency.errors import (
 )
 from agency.lifetime import is_main_thread
 from agency.runners import report, runner_for
-from agency.schema import BROADCAST, Message
+from agency.schema import BROADCAST, Signed
 from agency.threads import Crew, Latch
 
 __all__ = ["PARENTS", "Place", "Resident", "is_called_by_agent"]
@@ -150,18 +150,18 @@ class Resident:
                 if kind is not TELL:
                     return self._late(envelope)
             elif kind is CANCEL:
-                self._streams.discard((envelope.correlation_id or "", envelope.message["from"]))
+                self._streams.discard((envelope.correlation_id or "", envelope.sender))
                 return self._settle(envelope)
             elif envelope.chain and self._would_wait_for_itself(envelope.chain):
                 return self._deadlocked(envelope)
             elif kind is STREAM:
-                self._streams.add((envelope.id, envelope.message["from"]))
+                self._streams.add((envelope.id, envelope.sender))
         if self._gone:
             return self.lose(envelope)
         if envelope.hops > HOP_LIMIT:
             logger.warning(
                 'a message from "%s" to "%s" is dropped: %d messages caused each other up to it',
-                envelope.message["from"],
+                envelope.sender,
                 self.agent.id,
                 envelope.hops,
             )
@@ -179,7 +179,7 @@ class Resident:
             return self._place.drop(envelope, Reason.MAILBOX_FULL)
         patience = self._place.patience(envelope)
         if patience <= 0 or not self.mailbox.wait_for_room(patience):
-            self._streams.discard((envelope.id, envelope.message["from"]))
+            self._streams.discard((envelope.id, envelope.sender))
             raise MailboxFull(f"the mailbox of {self.agent.id!a} is full")
         self.deliver(envelope)
         return self.mailbox.hand_on()
@@ -303,15 +303,17 @@ class Resident:
 
     # For the agent
 
-    def send(self, own: Weighed) -> None:
-        message, weight = own
-        envelope = Envelope(message, self.new_id())
+    def send(self, own: Signed) -> None:
+        to, name, args, whole, weight = own
+        envelope = Envelope(to, self.agent._agency.id, name, args, self.new_id())
+        if whole is not None:
+            envelope.whole = whole
         if weight > LIGHT:
             envelope.weight = weight
         cause = handling.get()
         if cause is not None:
             envelope.follow(cause.envelope)
-            if message["to"] == BROADCAST:
+            if to == BROADCAST:
                 envelope.broadcasts += 1
                 if envelope.broadcasts > BROADCAST_LIMIT:
                     detail = "broadcasts that caused each other"
@@ -320,10 +322,9 @@ class Resident:
             return self._route(envelope)
         return self._place.route(envelope)
 
-    def request(self, own: Weighed, timeout: float | None) -> Any:
+    def request(self, own: Signed, timeout: float | None) -> Any:
         envelope = self._asking(own, REQUEST, timeout)
-        message = envelope.message
-        call = ThreadCall(message["to"], message.get("id"))
+        call = ThreadCall(envelope.to, envelope.message_id)
         self._calls.open(envelope.id, call)
         try:
             self._route(envelope)
@@ -331,10 +332,9 @@ class Resident:
         finally:
             self._calls.close(envelope.id)
 
-    async def arequest(self, own: Weighed, timeout: float | None) -> Any:
+    async def arequest(self, own: Signed, timeout: float | None) -> Any:
         envelope = self._asking(own, REQUEST, timeout)
-        message = envelope.message
-        call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
+        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell())
         self._calls.open(envelope.id, call)
         try:
             await self._aroute(envelope)
@@ -342,10 +342,9 @@ class Resident:
         finally:
             self._calls.close(envelope.id)
 
-    def stream(self, own: Weighed, timeout: float | None) -> Generator[Any, None, None]:
+    def stream(self, own: Signed, timeout: float | None) -> Generator[Any, None, None]:
         envelope = self._asking(own, STREAM, None)
-        message = envelope.message
-        call = ThreadCall(message["to"], message.get("id"))
+        call = ThreadCall(envelope.to, envelope.message_id)
         self._calls.open(envelope.id, call)
         try:
             self._route(envelope)
@@ -365,10 +364,9 @@ class Resident:
         finally:
             self._end_stream(envelope, finished=finished)
 
-    async def astream(self, own: Weighed, timeout: float | None) -> AsyncGenerator[Any, None]:
+    async def astream(self, own: Signed, timeout: float | None) -> AsyncGenerator[Any, None]:
         envelope = self._asking(own, STREAM, None)
-        message = envelope.message
-        call = AsyncCall(message["to"], message.get("id"), self._calls.bell())
+        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell())
         self._calls.open(envelope.id, call)
         try:
             await self._aroute(envelope)
@@ -408,11 +406,11 @@ class Resident:
             return None
         if envelope.receipt is not None and not envelope.receipt.may_start():
             return None
-        return envelope.twin() if envelope.message["to"] == BROADCAST else envelope
+        return envelope.twin() if envelope.to == BROADCAST else envelope
 
     def emit(self, part: Envelope) -> bool:
         """Send one part of a stream; False if nobody wants more, or the agent leaves."""
-        wanted = (part.correlation_id, part.message["to"])
+        wanted = (part.correlation_id, part.to)
         if self._gone or (part.kind is PART and wanted not in self._streams):
             return False
         self._say(part)
@@ -423,7 +421,7 @@ class Resident:
         if answered is not None and not self._say(answered) and envelope.wants_answer:
             self._say(self._unsent(envelope))
         if envelope.kind is STREAM:
-            self._streams.discard((envelope.id, envelope.message["from"]))
+            self._streams.discard((envelope.id, envelope.sender))
         if envelope.receipt is not None:
             envelope.receipt.settled()
 
@@ -433,10 +431,11 @@ class Resident:
 
     # Inside
 
-    def _asking(self, own: Weighed, kind: Kind, timeout: float | None) -> Envelope:
+    def _asking(self, own: Signed, kind: Kind, timeout: float | None) -> Envelope:
         """The envelope of a message whose sender waits."""
-        message, weight = own
-        envelope = Envelope(message, self.new_id(), kind)
+        to, name, args, whole, weight = own
+        envelope = Envelope(to, self.agent._agency.id, name, args, self.new_id(), kind)
+        envelope.whole = whole
         if weight > LIGHT:
             envelope.weight = weight
         if timeout is not None:
@@ -486,16 +485,11 @@ class Resident:
     def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
         self._calls.close(envelope.id)
         if not finished and self.agent._agency.home is not None:
-            self._cancel(envelope.message["to"], envelope.id)
+            self._cancel(envelope.to, envelope.id)
 
     def _cancel(self, producer: str, stream_id: str | None) -> None:
         """Tell the producer of a stream that nobody wants any more of it."""
-        message: Message = {
-            "from": self.agent.id,
-            "to": producer,
-            "action": {"name": "cancel", "args": {}},
-        }
-        self._say(Envelope(message, self.new_id(), CANCEL, stream_id))
+        self._say(Envelope(producer, self.agent.id, "cancel", {}, self.new_id(), CANCEL, stream_id))
 
     def _say(self, envelope: Envelope) -> bool:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
@@ -510,13 +504,13 @@ class Resident:
         """The answer where the answer could not be sent; it names no id, which may be why."""
         text = f'the answer of "{self.agent.id}" could not be sent'
         told = answer(envelope, self.new_id(), self.agent.id, error=text, failure=Failure.FAILED)
-        told.message["action"]["args"]["original_message_id"] = None
+        told.args = {"error": text, "original_message_id": None}
         return told
 
     def _late(self, envelope: Envelope) -> None:
         self._place.drop(envelope, Reason.LATE_ANSWER)
         if envelope.kind is PART:
-            self._cancel(envelope.message["from"], envelope.correlation_id)
+            self._cancel(envelope.sender, envelope.correlation_id)
 
     def _would_wait_for_itself(self, chain: tuple[str, ...]) -> bool:
         me = self.agent._agency

@@ -176,7 +176,7 @@ class Runner:
             handling.set(
                 Deciding(
                     agent,
-                    replace(envelope, message=cast("Any", ask.proposed)),
+                    replace(envelope, whole=cast("Any", ask.proposed)),
                     get_ident(),
                 )
             )
@@ -237,7 +237,7 @@ class Runner:
                 if type(item) is _Resumed:
                     self._go_on(item)
                 elif (envelope := work.begin(item)) is not None:
-                    spec = straight_actions.get(envelope.message["action"]["name"])
+                    spec = straight_actions.get(envelope.name)
                     if spec is None:
                         self._drive_here(turn(work.agent, envelope, work.new_id), envelope, None)
                         continue

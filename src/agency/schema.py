@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import Annotated, Any, Final, NoReturn, NotRequired, Required, cast
+from typing import Annotated, Any, Final, NoReturn, NotRequired, Required, TypeVar
 
 import pydantic_core
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -31,6 +31,8 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "Action",
     "Message",
+    "Signed",
+    "assembled",
     "check_agent_id",
     "decode",
     "digest",
@@ -67,6 +69,8 @@ _SHORT: Final = MAX_VALUE_BYTES // 8  # the same for values
 _VALUE_WEIGHT: Final = 4  # times 8 is more than the brackets, commas and digits of any one value
 _SMALL: Final = 64 * 1024  # bytes up to which a second copy of the JSON costs next to nothing
 _SURELY_TOO_LARGE_WEIGHT: Final = 2 * MAX_MESSAGE_BYTES  # each value has two bytes at least
+
+_Container = TypeVar("_Container", bound="Message | dict[str, Any] | list[Any]")
 
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
 
@@ -139,12 +143,21 @@ def freeze(message: object) -> Message:
         InvalidMessage: anything else that is wrong; the text begins with the path of the field.
         MessageTooLarge: more than `MAX_MESSAGE_BYTES` as JSON.
     """
-    return signed(message, None)[0]
+    to, name, args, whole, _ = signed(message, None)
+    return assembled(to, None, name, args) if whole is None else whole
 
 
-def signed(message: Any, sender: str | None) -> tuple[Message, int]:
-    """What `freeze` returns, with `from` filled in if there is a sender, and about how many bytes it has
-    as JSON: not fewer than its texts.
+Signed = tuple[str, str, dict[str, Any] | None, Message | None, int]
+"""A message that was checked and copied: to whom, which action, its `args` if it has any; the whole, if
+there is more to it; and about how many bytes it has as JSON, not fewer than its texts.
+
+The two dicts around `args` are made when somebody wants to see them: most messages are never looked at
+as a whole, and Python's garbage collector would look at both while they wait.
+"""
+
+
+def signed(message: Any, sender: str | None) -> Signed:
+    """What `freeze` returns, in its parts, with `from` filled in if there is a sender.
 
     Raises:
         InvalidMessage: it says that it is from somebody else; or what `freeze` raises.
@@ -152,31 +165,38 @@ def signed(message: Any, sender: str | None) -> tuple[Message, int]:
     try:  # 0.5 µs for what is in order at first sight, as most messages are
         if type(message) is not dict:
             _unusual()
-        own: Any = message.copy()
-        to, action = own["to"], own["action"]
+        to, action = message["to"], message["action"]
         if type(to) is not str or type(action) is not dict:
             _unusual()
         if to != BROADCAST:
             _check_agent_id(to)
-        own["action"] = action = action.copy()
         name = action["name"]
         if type(name) is not str or not (0 < len(name) <= _MAX_NAME and name.isascii()):
             _unusual()
-        weight = 0
+        args, whole, weight = None, None, 0
         if len(action) > 1:
             args = action["args"]
             if type(args) is not dict or len(action) > 2:
                 _unusual()
-            action["args"], weight = _copy(args, _DEPTH_OF_ARGS, weight)
-        if len(own) > 2:
-            weight = _check_rest(own, sender, weight)
+            args, weight = _copy(args, _DEPTH_OF_ARGS, weight)
+        if len(message) > 2:
+            whole = assembled(to, sender, name, args)
+            weight = _copy_rest(message, whole, weight)
         if weight > _LARGEST_SURELY_FITTING_WEIGHT:
             _unusual()
-        if sender is not None:
-            own["from"] = sender
     except (KeyError, InvalidAgentId, _Unusual):
         return _thorough(message, sender)  # 2 µs: it has the last word
-    return own, weight
+    return to, name, args, whole, weight
+
+
+def assembled(to: str, sender: str | None, name: str, args: dict[str, Any] | None) -> Message:
+    """The message of these parts, which are not copied."""
+    action: Action = {"name": name} if args is None else {"name": name, "args": args}
+    return (
+        {"to": to, "action": action}
+        if sender is None
+        else {"from": sender, "to": to, "action": action}
+    )
 
 
 def freeze_value(value: Any, what: str) -> Any:
@@ -214,9 +234,14 @@ def weighed_value(value: Any, what: str) -> tuple[Any, int]:
         raise InvalidMessage(f"{what}: cannot be sent as JSON: {error}") from None
 
 
-def duplicate(message: Message) -> Message:
-    """A deep copy of a message that is known to be valid."""
-    return cast("Message", _duplicate(message))
+def duplicate(message: _Container) -> _Container:
+    """A deep copy of a message, or a part of one, that is known to be valid."""
+    own: Any = message.copy()
+    for key, item in own.items() if type(own) is dict else enumerate(own):
+        kind = type(item)
+        if kind is dict or kind is list:
+            own[key] = duplicate(item)
+    return own  # type: ignore[no-any-return]
 
 
 def digest(message: Message | dict[str, Any]) -> str:
@@ -271,25 +296,26 @@ def decode(body: bytes) -> Message:
     return message
 
 
-def _check_rest(own: dict[str, Any], sender: str | None, weight: int) -> int:
+def _copy_rest(message: dict[str, Any], own: Message, weight: int) -> int:
     """What `signed` does about the fields that a message may have or not."""
     known = 2
-    if type(text := own.get("id")) is str and text.isascii():
+    if type(text := message.get("id")) is str and text.isascii():
         known += 1
+        own["id"] = text
         weight += len(text)
-    if type(author := own.get("from")) is str and sender in (None, author):
+    if type(sender := message.get("from")) is str and own.setdefault("from", sender) == sender:
         known += 1
-        _check_agent_id(author)
-    if type(meta := own.get("meta")) is dict:
+        _check_agent_id(sender)
+    if type(meta := message.get("meta")) is dict:
         known += 1
         own["meta"], weight = _copy(meta, _DEPTH_OF_META, weight)
-    if len(own) > known:
-        raise _Unusual
+    if len(message) > known:
+        _unusual()
     return weight
 
 
-def _thorough(message: object, sender: str | None) -> tuple[Message, int]:
-    """The message as a copy, signed, and its weight; or what is wrong with it and where."""
+def _thorough(message: object, sender: str | None) -> Signed:
+    """What `signed` returns; or what is wrong with the message and where."""
     if not isinstance(message, dict):
         raise TypeError(f"a message is a dict, not {type(message).__name__}")
     try:
@@ -319,7 +345,7 @@ def _thorough(message: object, sender: str | None) -> tuple[Message, int]:
         raise InvalidMessage(
             f'from: "{own["from"]}" is not the sender; leave it out, or write "{sender}"'
         )
-    return own, weight
+    return own["to"], action["name"], action.get("args"), own, weight
 
 
 class _Unusual(Exception):
@@ -433,15 +459,6 @@ def _own_value(value: Any, what: str) -> tuple[Any, int]:
     if weight > _SHORT and len(pydantic_core.to_json(own)) > MAX_VALUE_BYTES:
         raise MessageTooLarge(what)
     return own[what], weight
-
-
-def _duplicate(value: Any) -> Any:
-    own = value.copy()
-    for key, item in own.items() if type(own) is dict else enumerate(own):
-        kind = type(item)
-        if kind is dict or kind is list:
-            own[key] = _duplicate(item)
-    return own
 
 
 def _check_address(field: str, value: str) -> None:

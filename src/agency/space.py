@@ -372,7 +372,7 @@ class Space(ABC):
         Raises:
             MailboxFull: there was none within `send_timeout`.
         """
-        resident = self._residents.get(envelope.message["to"])
+        resident = self._residents.get(envelope.to)
         if resident is None:
             return False
         resident.deliver(envelope, True)
@@ -380,7 +380,7 @@ class Space(ABC):
 
     def _broadcast_here(self, envelope: Envelope) -> None:
         """Deliver a broadcast to every resident that wants it and has room for it. Never waits."""
-        sender = envelope.message["from"]
+        sender = envelope.sender
         for resident in list(self._residents.values()):
             receiver = resident.agent._agency
             if receiver.id == sender and not receiver.receive_own_broadcasts:
@@ -398,7 +398,7 @@ class Space(ABC):
             return 0.0
         turn = handling.get()
         if turn is not None and turn.agent._agency.concurrency == 1 and turn.is_here():
-            resident = self._residents.get(envelope.message["to"])
+            resident = self._residents.get(envelope.to)
             if resident is not None and resident.agent is turn.agent:
                 return 0.0
         if envelope.deadline is None:
@@ -408,7 +408,6 @@ class Space(ABC):
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
         """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
         self._dead_letters.add(DeadLetter(reason, dict(duplicate(envelope.message)), detail))
-        message = envelope.message
         if reason in _ANSWERED and (
             envelope.wants_answer or _is_told_without_asking(envelope, reason)
         ):
@@ -416,8 +415,8 @@ class Space(ABC):
             refusal = answer(
                 envelope,
                 self._new_id(),
-                message["to"],
-                error=text.format(message["to"]),
+                envelope.to,
+                error=text.format(envelope.to),
                 failure=failure,
             )
             try:
@@ -606,8 +605,8 @@ def _is_told_without_asking(envelope: Envelope, reason: Reason) -> bool:
     return (
         _ANSWERED[reason][0] is Failure.OUTCOME_UNKNOWN
         and envelope.kind is Kind.TELL
-        and envelope.message["to"] != BROADCAST
-        and envelope.message["action"]["name"] not in {"response", "error"}
+        and envelope.to != BROADCAST
+        and envelope.name not in {"response", "error"}
     )
 
 

@@ -26,13 +26,13 @@ def answer(
 ) -> Envelope:
     args = {"data": data, "original_message_id": original}
     message = {"from": sender, "to": "me", "action": {"name": name, "args": args}}
-    return Envelope(message, "answer", kind, correlation_id=to)  # type: ignore[arg-type]
+    return Envelope.of(message, "answer", kind, correlation_id=to)  # type: ignore[arg-type]
 
 
 def refusal(failure: Failure, text: str) -> Envelope:
     args = {"error": text, "original_message_id": None}
     message = {"from": "calc", "to": "me", "action": {"name": "error", "args": args}}
-    return Envelope(message, "answer", Kind.ANSWER, "question", failure)  # type: ignore[arg-type]
+    return Envelope.of(message, "answer", Kind.ANSWER, "question", failure)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_what_is_put_back_in_a_halted_agents_mailbox_is_first_again_and_takes_it
     resident = Resident(Agent("a", mailbox=2), NativeSpace(), Crew("crew"))
     for number in ("1", "2"):
         message: Message = {"from": "b", "to": "a", "action": {"name": "help"}}
-        envelope = Envelope(message, number, Kind.TELL)
+        envelope = Envelope.of(message, number, Kind.TELL)
         envelope.weight = MAILBOX_BYTES // 2
         resident.deliver(envelope)
     taken = resident.mailbox.popleft()

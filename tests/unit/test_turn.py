@@ -111,7 +111,7 @@ def asked(
     message: dict[str, Any] = {"id": "one", "from": "me", "to": to, "action": {"name": name}}
     if args is not None:
         message["action"]["args"] = args
-    return Envelope(cast("Message", message), "asked", kind, hops=3, trace="trace")
+    return Envelope.of(cast("Message", message), "asked", kind, hops=3, trace="trace")
 
 
 def drive(
@@ -159,7 +159,7 @@ def test_a_permitted_action_is_called_and_its_value_answered() -> None:
     outcome = drive(Table("table"), "work", {"value": [1]})
     assert outcome.called == ["work"]
     assert outcome.arguments == [{"value": [1]}]
-    assert outcome.answer == Envelope(
+    assert outcome.answer == Envelope.of(
         message={
             "from": "table",
             "to": "me",

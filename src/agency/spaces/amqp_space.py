@@ -214,7 +214,7 @@ class AMQPSpace(Space):
         each message becomes a dead letter, and whoever waits for it is told. A message of the
         space's own marks the end.
         """
-        marker = Envelope(
+        marker = Envelope.of(
             {"from": agent_id, "to": agent_id, "action": {"name": "cancel"}}, self._new_id()
         )
         arrived = self._markers[marker.id] = threading.Event()

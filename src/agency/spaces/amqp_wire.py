@@ -92,7 +92,7 @@ def read(delivery: Delivery, new_id: Callable[[], str]) -> Envelope:
     headers = properties.headers
     trace = headers.get(_TRACE)
     failure = headers.get(_FAILURE)
-    return Envelope(
+    return Envelope.of(
         message=message,
         id=properties.message_id or new_id(),
         kind=_KINDS.get(properties.type, TELL),

@@ -321,7 +321,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
         ) = fields
         if failure is not None:
             failure = Failure.read(failure)
-        return Envelope(
+        return Envelope.of(
             message,
             envelope_id,
             _KINDS[kind],

@@ -443,7 +443,7 @@ def rehearse() -> None:
             build()
             _wait_for_frame(heard, stage)
         question: Message = {"from": "stage", "to": "extra", "action": {"name": "help"}}
-        stage.sendall(message_frame(Envelope(question, "1", Kind.REQUEST)))
+        stage.sendall(message_frame(Envelope.of(question, "1", Kind.REQUEST)))
         _wait_for_frame(heard, stage)
         space.destroy()
         space.link.close()

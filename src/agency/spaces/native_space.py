@@ -24,7 +24,7 @@ class NativeSpace(Space):
     """
 
     def route(self, envelope: Envelope) -> None:
-        to = envelope.message["to"]
+        to = envelope.to
         resident = self._residents.get(to)
         if resident is not None:
             resident.deliver(envelope, True)
