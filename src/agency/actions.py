@@ -10,7 +10,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, NotRequired, TypeVar, cast, overload
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    Final,
+    NotRequired,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from pydantic import (
     ConfigDict,
@@ -32,8 +43,11 @@ __all__ = ["ActionSpec", "ActionTable", "action", "by_default", "is_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_NEVER_CONVERTED: Final = (str, int, float, bool)
+_NEVER_CONVERTED: Final = (str, int, float, bool, NoneType)
 """Types whose values validation returns as they are."""
+
+_ANYTHING: Final = frozenset({*_NEVER_CONVERTED, list, dict})
+"""The types of all values that a message can have."""
 
 SPECIAL_ACTIONS: Final = frozenset({"help", "response", "error"})
 """On every agent by default, and left out of what `help` shows."""
@@ -165,13 +179,10 @@ class ActionSpec:
             self.description = Description(
                 method, self._parameters, takes_others=self._takes_others
             )
-            self._plain_types = {
-                one.name: one.annotation if one.annotation in _NEVER_CONVERTED else None
-                for one in self._parameters
-            }
+            self._kept_types = {one.name: _kept_by(one.annotation) for one in self._parameters}
             # Of plain types it can always be made, so it waits until it is needed: that saves each
             # worker of a LocalSpace 2 ms and 0.8 MB.
-            if None in self._plain_types.values():
+            if not all(self._kept_types.values()):
                 self._validator = self._make_validator()
         except (TypeError, PydanticSchemaGenerationError, PydanticUserError, SchemaError) as error:
             raise InvalidAction(f"{method.__qualname__} cannot be an action: {error}") from error
@@ -182,10 +193,10 @@ class ActionSpec:
         Raises:
             InvalidArguments: which argument does not fit, and why.
         """
-        plain_types = self._plain_types
-        if len(args) == len(plain_types):
+        kept_types = self._kept_types
+        if len(args) == len(kept_types):
             for name, value in args.items():
-                if type(value) is not plain_types.get(name):
+                if type(value) not in kept_types.get(name, ()):
                     break
             else:
                 return args  # all are there and need no conversion: 0.1 µs, not the validator's 0.5
@@ -291,6 +302,17 @@ class ActionTable:
             if spec.access_policy is not ACCESS_DENIED
             and (spec.name == action_name if action_name else spec.name not in SPECIAL_ACTIONS)
         ]
+
+
+def _kept_by(annotation: Any) -> frozenset[type]:
+    """The types whose values an argument with this annotation takes as they are, so that nothing needs to
+    be asked but the type.
+    """
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return _ANYTHING
+    is_union = get_origin(annotation) in {Union, UnionType}
+    types: tuple[type, ...] = get_args(annotation) if is_union else (annotation,)
+    return frozenset(types) if all(one in _NEVER_CONVERTED for one in types) else frozenset()
 
 
 def _taken_by_self(method: Callable[..., Any]) -> str | None:

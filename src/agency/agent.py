@@ -57,17 +57,21 @@ class Handling:
     waiter: int | asyncio.Task[Any]
     """The thread (its identifier) or the task that runs the action."""
 
-    def who_waits(self) -> tuple[str, ...]:
+    def who_waits(self, task: asyncio.Task[Any] | None = None) -> tuple[str, ...]:
         """Who would wait, outermost first, if the current thread or task asked somebody."""
-        return (*self.envelope.chain, self.agent.id) if self.is_here() else ()
+        if not self.is_here(task):
+            return ()
+        chain, me = self.envelope.chain, self.agent._agency.id
+        return (*chain, me) if chain else (me,)
 
-    def is_here(self) -> bool:
+    def is_here(self, task: asyncio.Task[Any] | None = None) -> bool:
         """Whether the current thread or task is the one that runs the action, not something that it
-        started.
+        started. The task may be given where it is known: to ask for it takes a system call.
         """
-        # By way of the loop: where none is running, `current_task` raises, and that takes 1 µs.
-        loop = asyncio._get_running_loop()
-        task = None if loop is None else asyncio.current_task(loop)
+        if task is None:
+            # By way of the loop: where none is running, `current_task` raises, and that takes 1 µs.
+            loop = asyncio._get_running_loop()
+            task = None if loop is None else asyncio.current_task(loop)
         return self.waiter is task if task is not None else self.waiter == threading.get_ident()
 
 
@@ -78,8 +82,8 @@ class Deciding(Handling):
 
     __slots__ = ()
 
-    def who_waits(self) -> tuple[str, ...]:
-        return self.envelope.chain if self.is_here() else ()
+    def who_waits(self, task: asyncio.Task[Any] | None = None) -> tuple[str, ...]:
+        return self.envelope.chain if self.is_here(task) else ()
 
 
 handling: ContextVar[Handling | None] = ContextVar("agency_handling", default=None)

@@ -91,14 +91,20 @@ class AsyncCall:
                 await self._waiter
             finally:
                 self._waiter = None
-                self._bell.unlimit(self)
+                if timeout is not None:
+                    self._bell.unlimit(self)
         if not self._arrived:
             raise RequestTimeout(f'no answer from "{self.responder}" within {timeout} seconds')
         return _opened(self._arrived.popleft())
 
-    def wake(self, *, in_time: bool) -> None:
-        """Let the task go on if it waits, and something has arrived or its time is over."""
-        if (self._arrived or not in_time) and self._waiter is not None and not self._waiter.done():
+    def wake(self) -> None:
+        """Let the task go on, if it waits and something has arrived."""
+        if self._arrived:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Let the task go on, if it waits, whatever has arrived."""
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
@@ -141,14 +147,14 @@ class Bell:
     def _wake(self) -> None:
         self._has_rung = False  # first: what is added from now on rings anew, or is taken up below
         while self._woken:
-            self._woken.popleft().wake(in_time=True)
+            self._woken.popleft().wake()
 
     def _end_time(self, due: float) -> None:
         """Wake those whose time is over. Most calls never see this: their answer was faster."""
         self._timer = None
         for call, end in self._limits.items():
             if end <= due:
-                call.wake(in_time=False)
+                call.give_up()
         later = [end for end in self._limits.values() if end > due]
         if later:
             self._set_timer(min(later))
@@ -171,9 +177,8 @@ class OpenCalls(dict[str, Call]):
         self._bell: Bell | None = None
         self._closed: RequestError | None = None
 
-    def bell(self) -> Bell:
+    def bell(self, loop: asyncio.AbstractEventLoop) -> Bell:
         """What wakes the tasks of the running event loop."""
-        loop = asyncio.get_running_loop()
         if self._bell is None or self._bell.loop is not loop:
             self._bell = Bell(loop)
         return self._bell

@@ -177,7 +177,10 @@ class Envelope:
     def senders(self) -> tuple[str, ...]:
         """Who led to this message, oldest first, its own sender last."""
         if self._senders is None:  # one tuple for all that is sent because of this message
-            self._senders = (*self.via[1 - _MOST_SENDERS :], self.sender)
+            before = self.via
+            self._senders = (
+                (*before[1 - _MOST_SENDERS :], self.sender) if before else (self.sender,)
+            )
         return self._senders
 
     def follow(self, cause: Envelope) -> None:
@@ -244,9 +247,13 @@ def answer(
     The sender of the original may be nobody's waiting call; then its `response` or `error` action
     gets the message.
     """
-    args: dict[str, Any] = {"data": value} if error is None else {"error": error}
-    args["original_message_id"] = envelope.message_id
-    answering = Envelope(
+    original = envelope.message_id
+    args = (
+        {"data": value, "original_message_id": original}
+        if error is None
+        else {"error": error, "original_message_id": original}
+    )
+    return Envelope(
         envelope.sender,
         sender,
         "response" if error is None else "error",
@@ -255,6 +262,10 @@ def answer(
         TELL if envelope.kind is TELL else kind,
         envelope.id,
         failure,
+        (),
+        envelope.senders,
+        envelope.hops + 1,
+        None,
+        envelope.trace,
+        envelope.broadcasts,
     )
-    answering.follow(envelope)
-    return answering

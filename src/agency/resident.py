@@ -333,11 +333,15 @@ class Resident:
             self._calls.close(envelope.id)
 
     async def arequest(self, own: Signed, timeout: float | None) -> Any:
-        envelope = self._asking(own, REQUEST, timeout)
-        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell())
+        loop = asyncio.get_running_loop()
+        envelope = self._asking(own, REQUEST, timeout, asyncio.current_task(loop))
+        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell(loop))
         self._calls.open(envelope.id, call)
         try:
-            await self._aroute(envelope)
+            try:
+                self._route(envelope)
+            except MailboxFull:
+                await self._route_elsewhere(envelope)
             return value_of(await call.take(timeout))
         finally:
             self._calls.close(envelope.id)
@@ -365,11 +369,15 @@ class Resident:
             self._end_stream(envelope, finished=finished)
 
     async def astream(self, own: Signed, timeout: float | None) -> AsyncGenerator[Any, None]:
-        envelope = self._asking(own, STREAM, None)
-        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell())
+        loop = asyncio.get_running_loop()
+        envelope = self._asking(own, STREAM, None, asyncio.current_task(loop))
+        call = AsyncCall(envelope.to, envelope.message_id, self._calls.bell(loop))
         self._calls.open(envelope.id, call)
         try:
-            await self._aroute(envelope)
+            try:
+                self._route(envelope)
+            except MailboxFull:
+                await self._route_elsewhere(envelope)
         except BaseException:
             self._calls.close(envelope.id)
             raise
@@ -431,8 +439,14 @@ class Resident:
 
     # Inside
 
-    def _asking(self, own: Signed, kind: Kind, timeout: float | None) -> Envelope:
-        """The envelope of a message whose sender waits."""
+    def _asking(
+        self,
+        own: Signed,
+        kind: Kind,
+        timeout: float | None,
+        task: asyncio.Task[Any] | None = None,
+    ) -> Envelope:
+        """The envelope of a message whose sender waits: a thread, or this task."""
         to, name, args, whole, weight = own
         envelope = Envelope(to, self.agent._agency.id, name, args, self.new_id(), kind)
         envelope.whole = whole
@@ -444,7 +458,7 @@ class Resident:
         if cause is not None:
             envelope.follow(cause.envelope)
             if cause.agent is self.agent or self._lives_with(cause.agent):
-                envelope.chain = cause.who_waits()
+                envelope.chain = cause.who_waits(task)
         if self._sets_up is not None and self._sets_up_here():
             envelope.chain = (*envelope.chain, self.agent.id)
         return envelope
@@ -467,20 +481,17 @@ class Resident:
         home = agent._agency.home
         return isinstance(home, Resident) and home._place is self._place
 
-    async def _aroute(self, envelope: Envelope) -> None:
-        """`_route`; but it waits for room in a mailbox on another thread than that of the loop."""
-        try:
-            self._route(envelope)
-        except MailboxFull:
-            outcome: Future[None] = Future()
-            context = contextvars.copy_context()
+    async def _route_elsewhere(self, envelope: Envelope) -> None:
+        """`_route`, for who may not wait for room in a mailbox: on another thread than that of the loop."""
+        outcome: Future[None] = Future()
+        context = contextvars.copy_context()
 
-            def route() -> None:
-                if outcome.set_running_or_notify_cancel():
-                    report(outcome, lambda: context.run(self._place.route, envelope))
+        def route() -> None:
+            if outcome.set_running_or_notify_cancel():
+                report(outcome, lambda: context.run(self._place.route, envelope))
 
-            self._crew.run(route)
-            await asyncio.wrap_future(outcome)
+        self._crew.run(route)
+        await asyncio.wrap_future(outcome)
 
     def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
         self._calls.close(envelope.id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agency import (
     ACCESS_DENIED,
@@ -181,6 +181,28 @@ def test_arguments_are_converted_and_defaults_left_to_python(
     name: str, given_args: dict[str, Any], converted: dict[str, Any]
 ) -> None:
     assert spec(name).check_arguments(given_args) == converted
+
+
+@pytest.mark.parametrize(
+    "annotation", [str, int, float, bool, Any, str | None, int | str, bool | int]
+)
+@pytest.mark.parametrize("value", ["1", 1, 1.5, 2.0, True, None, [1], {"a": 1}], ids=repr)
+def test_what_is_passed_unasked_is_what_validation_makes_of_it(annotation: Any, value: Any) -> None:
+    def take(self: Agent, value: Any) -> None:
+        """Nothing."""
+
+    take.__annotations__["value"] = annotation
+    offered = ActionTable.of(type("Taker", (Agent,), {"take": action(take)})).get("take")
+    assert offered is not None
+    try:
+        expected = TypeAdapter(annotation).validate_python(value)
+    except ValidationError:
+        with pytest.raises(InvalidArguments):
+            offered.check_arguments({"value": value})
+    else:
+        taken = offered.check_arguments({"value": value})["value"]
+        assert taken == expected
+        assert type(taken) is type(expected)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_who_loses_contact_with_all_but_some_is_told_who_waits_for_the_others(
 
 def test_a_task_waits_for_an_answer_from_a_thread(calls: OpenCalls) -> None:
     async def program() -> Any:
-        call = AsyncCall("calc", None, calls.bell())
+        call = AsyncCall("calc", None, calls.bell(asyncio.get_running_loop()))
         calls.open("question", call)
         await asyncio.to_thread(calls.offer, answer(1))
         return value_of(await call.take(LIMIT))
@@ -167,7 +167,7 @@ def test_a_task_waits_for_an_answer_from_a_thread(calls: OpenCalls) -> None:
 
 def test_a_task_is_told_of_refusals_and_timeouts(calls: OpenCalls) -> None:
     async def program() -> None:
-        call = AsyncCall("calc", None, calls.bell())
+        call = AsyncCall("calc", None, calls.bell(asyncio.get_running_loop()))
         calls.open("question", call)
         with pytest.raises(RequestTimeout, match='"calc"'):
             await call.take(0)
@@ -180,7 +180,7 @@ def test_a_task_is_told_of_refusals_and_timeouts(calls: OpenCalls) -> None:
 
 def test_an_answer_to_a_loop_that_is_gone_is_dropped(calls: OpenCalls) -> None:
     async def program() -> None:
-        calls.open("question", AsyncCall("calc", None, calls.bell()))
+        calls.open("question", AsyncCall("calc", None, calls.bell(asyncio.get_running_loop())))
 
     asyncio.run(program())
     assert calls.offer(answer())
