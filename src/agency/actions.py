@@ -43,7 +43,7 @@ __all__ = ["ActionSpec", "ActionTable", "action", "by_default", "is_default"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_NEVER_CONVERTED: Final = (str, int, float, bool, NoneType)
+_NEVER_CONVERTED: Final[tuple[type, ...]] = (str, int, float, bool, NoneType)
 """Types whose values validation returns as they are."""
 
 _ANYTHING: Final = frozenset({*_NEVER_CONVERTED, list, dict})
