@@ -109,10 +109,11 @@ class Envelope:
 
     to: str
     sender: str
+    """What the message has as `from`."""
     name: str
-    """Of the action."""
+    """The action's."""
     args: dict[str, Any] | None
-    """The receiver's own copy, a broadcast's from when the receiver begins with it."""
+    """The action's, if it has any: the receiver's own copy, a broadcast's from when it begins with it."""
     id: str
     """Unique in the world: the sender's incarnation, a dot, and a number that grows by one a
     message.
@@ -141,7 +142,9 @@ class Envelope:
     receipt: Receipt | None = None
     """How to tell the transport what became of the message. Not sent."""
     whole: Message | None = field(default=None, repr=False, compare=False)
-    """The message, if somebody has asked for it, or there is more to it than the first four fields."""
+    """The message itself, once somebody has asked for it, or if it has more than is in the first four
+    fields. `message` makes it.
+    """
     _senders: tuple[str, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -247,13 +250,9 @@ def answer(
     The sender of the original may be nobody's waiting call; then its `response` or `error` action
     gets the message.
     """
-    original = envelope.message_id
-    args = (
-        {"data": value, "original_message_id": original}
-        if error is None
-        else {"error": error, "original_message_id": original}
-    )
-    return Envelope(
+    args: dict[str, Any] = {"data": value} if error is None else {"error": error}
+    args["original_message_id"] = envelope.message_id
+    answering = Envelope(
         envelope.sender,
         sender,
         "response" if error is None else "error",
@@ -262,10 +261,6 @@ def answer(
         TELL if envelope.kind is TELL else kind,
         envelope.id,
         failure,
-        (),
-        envelope.senders,
-        envelope.hops + 1,
-        None,
-        envelope.trace,
-        envelope.broadcasts,
     )
+    answering.follow(envelope)
+    return answering

@@ -128,7 +128,7 @@ class Resident:
 
     # The door
 
-    def deliver(self, envelope: Envelope, waits: bool = False) -> None:
+    def deliver(self, envelope: Envelope, *, waits: bool = False) -> None:
         """Take a message in: hand it to the call that it answers, or put it into the mailbox, however
         full that is. Never blocks or raises.
 

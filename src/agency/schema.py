@@ -162,7 +162,7 @@ def signed(message: Any, sender: str | None) -> Signed:
     Raises:
         InvalidMessage: it says that it is from somebody else; or what `freeze` raises.
     """
-    try:  # 0.5 µs for what is in order at first sight, as most messages are
+    try:  # in 0.5 µs for what is in order at first sight, as most messages are
         if type(message) is not dict:
             _unusual()
         to, action = message["to"], message["action"]
@@ -185,8 +185,10 @@ def signed(message: Any, sender: str | None) -> Signed:
         if weight > _LARGEST_SURELY_FITTING_WEIGHT:
             _unusual()
     except (KeyError, InvalidAgentId, _Unusual):
-        return _thorough(message, sender)  # 2 µs: it has the last word
-    return to, name, args, whole, weight
+        pass
+    else:
+        return to, name, args, whole, weight
+    return _thorough(message, sender)  # in 2 µs: it has the last word
 
 
 def assembled(to: str, sender: str | None, name: str, args: dict[str, Any] | None) -> Message:

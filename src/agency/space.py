@@ -375,7 +375,7 @@ class Space(ABC):
         resident = self._residents.get(envelope.to)
         if resident is None:
             return False
-        resident.deliver(envelope, True)
+        resident.deliver(envelope, waits=True)
         return True
 
     def _broadcast_here(self, envelope: Envelope) -> None:

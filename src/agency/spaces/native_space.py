@@ -27,7 +27,7 @@ class NativeSpace(Space):
         to = envelope.to
         resident = self._residents.get(to)
         if resident is not None:
-            resident.deliver(envelope, True)
+            resident.deliver(envelope, waits=True)
         elif to == BROADCAST:
             self._broadcast_here(envelope)
         else:
