@@ -152,11 +152,8 @@ class Envelope:
         """The envelope for a message that is there as a whole; all further arguments are those from `id`
         on.
         """
-        action = message["action"]
-        envelope = cls(
-            message["to"], message["from"], action["name"], action.get("args"), *others, **more
-        )
-        envelope.whole = message
+        envelope = cls("", "", "", None, *others, **more)
+        envelope.message = message
         return envelope
 
     @property
@@ -165,6 +162,13 @@ class Envelope:
         if self.whole is None:
             self.whole = assembled(self.to, self.sender, self.name, self.args)
         return self.whole
+
+    @message.setter
+    def message(self, message: Message) -> None:
+        action = message["action"]
+        self.to, self.sender = message["to"], message["from"]
+        self.name, self.args = action["name"], action.get("args")
+        self.whole = message
 
     @property
     def message_id(self) -> str | None:
@@ -215,8 +219,7 @@ class Envelope:
             self.receipt,
         )
         if self.whole is not None:
-            twin.whole = duplicate(self.whole)
-            twin.args = twin.whole["action"].get("args")
+            twin.message = duplicate(self.whole)
         elif self.args is not None:
             twin.args = duplicate(self.args)
         return twin
