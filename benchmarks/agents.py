@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from agency import Agent, action
+from agency import ACCESS_REQUESTED, Agent, action
 from benchmarks.common import Figures, p50_and_p99, rate
 
 PATIENCE = 200.0
@@ -22,12 +22,24 @@ class Echo(Agent):
         return content
 
 
+class Guarded(Agent):
+    """Echo, but on request; it permits everything."""
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def echo(self, content: str) -> str:
+        return content
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> bool:
+        return True
+
+
 class Sink(Agent):
     """Counts what it is told."""
 
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
+    def __init__(self, id: str, **options: Any) -> None:
+        super().__init__(id, **options)
         self.count = 0
+        self.passed = 0.0
 
     @action
     def take(self, content: str) -> None:
@@ -35,14 +47,26 @@ class Sink(Agent):
 
     @action
     def seen(self) -> dict[str, float]:
-        """How many so far, and when that was. Asked by the sender, it is handled after all it sent."""
+        """How many so far, when that was, and when the last gate was passed. Asked by the sender, it
+        is handled after all it sent.
+        """
         count, self.count = self.count, 0
-        return {"count": count, "at": time.perf_counter()}
+        return {"count": count, "at": time.perf_counter(), "passed": self.passed}
 
     @action
     def wait_for(self, gate: str) -> None:
         """Hold everything up until the gate opens."""
         self.request({"to": gate, "action": {"name": "pass"}}, timeout=PATIENCE)
+        self.passed = time.perf_counter()
+
+
+class Shelf(Sink):
+    """Has room for a hundred thousand messages and those that ask about them. On AMQP the server keeps
+    the mail, and bounds it.
+    """
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id, mailbox=100_010)
 
 
 class Gate(Agent):
@@ -107,7 +131,7 @@ class Driver(Agent):
         seen = self._seen(to, depth)
         return {
             "send": round((sent - begin) / depth * 1e6, 2),
-            "handle": round((seen - sent) / depth * 1e6, 2),
+            "handle": round((seen["at"] - seen["passed"]) / depth * 1e6, 2),
         }
 
     def _sent(self, messages: list[dict[str, Any]], receivers: list[str], count: int) -> Figures:
@@ -121,13 +145,13 @@ class Driver(Agent):
         for _ in range(count):
             for message in messages:
                 self.send(message)
-        return max(self._seen(receiver, count) for receiver in receivers)
+        return max(self._seen(receiver, count)["at"] for receiver in receivers)
 
-    def _seen(self, receiver: str, count: int) -> float:
+    def _seen(self, receiver: str, count: int) -> dict[str, float]:
         asked = {"to": receiver, "action": {"name": "seen"}}
-        seen = self.request(asked, timeout=PATIENCE)
+        seen: dict[str, float] = self.request(asked, timeout=PATIENCE)
         assert seen["count"] == count, f"{seen['count']} of {count} messages arrived"
-        return float(seen["at"])
+        return seen
 
 
 class AsyncDriver(Agent):

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from agency import Agent, AMQPSpace, LocalSpace, NativeSpace, Space
@@ -58,18 +59,22 @@ class TwoApplications(House):
 
 
 @contextmanager
-def house(kind: str, *, max_workers: int | None = None) -> Iterator[House]:
+def house(
+    kind: str, *, max_workers: int | None = None, audit: Path | None = None
+) -> Iterator[House]:
     if kind == "native":
-        with NativeSpace() as native:
+        with NativeSpace(audit=audit) as native:
             yield House(native)
     elif kind == "local":
-        with LocalSpace(max_workers=max_workers) as local:
+        with LocalSpace(max_workers=max_workers, audit=audit) as local:
             yield House(local)
     else:
         exchange = f"benchmark-{os.urandom(6).hex()}"
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=second_application, args=(exchange, theirs), daemon=True)
+        process = context.Process(
+            target=second_application, args=(exchange, theirs, audit), daemon=True
+        )
         process.start()
         theirs.close()
         try:
@@ -82,9 +87,9 @@ def house(kind: str, *, max_workers: int | None = None) -> Iterator[House]:
                 process.kill()
 
 
-def second_application(exchange: str, other: Connection) -> None:
+def second_application(exchange: str, other: Connection, audit: Path | None) -> None:
     """Add what the first application asks for, until that closes its end."""
-    with AMQPSpace(exchange=exchange) as space:
+    with AMQPSpace(exchange=exchange, audit=audit) as space:
         while True:
             try:
                 agent_class, agent_ids = other.recv()
