@@ -67,6 +67,7 @@ AMQP_PEERS: Final = {
     "broadcast": ("", "pika"),
     "large": ("", "pika", "py-amqp"),
 }
+LOCAL_PEERS: Final = {"round_trip": ("", "xoscar", "ray")}
 
 SUBJECTS: Final = [
     *(
@@ -74,7 +75,7 @@ SUBJECTS: Final = [
         for work in ("round_trip", "one_way", "outstanding", "broadcast", "large")
         for space, peers in (
             ("native", ("", "pykka")),
-            ("local", ("", "xoscar")),
+            ("local", LOCAL_PEERS.get(work, ("", "xoscar"))),
             ("amqp", AMQP_PEERS[work]),
         )
         for peer in peers
@@ -82,6 +83,7 @@ SUBJECTS: Final = [
     Subject("start_and_memory", "native"),
     Subject("start_and_memory", "native", "pykka"),
     Subject("start_and_memory", "local"),
+    Subject("start_and_memory", "local", "ray"),
     Subject("start_and_memory", "local-packed"),
     Subject("start_and_memory", "local-packed", "xoscar"),
     Subject("start_and_memory", "amqp"),
@@ -100,6 +102,7 @@ GOALS: Final = [
     Goal("start_and_memory", "native", "kib_per_idle_agent", at_most=6),
     Goal("start_and_memory", "native", "idle_ms_cpu_per_s", at_most=1),
     Goal("round_trip", "local", "p50", at_most=0.75, peer="xoscar"),
+    Goal("round_trip", "local", "p50", at_most=0.25, peer="ray"),
     Goal("one_way", "local", "rate", at_least=8, peer="xoscar"),
     Goal("outstanding", "local", "rate", at_least=5, peer="xoscar"),
     Goal("broadcast", "local", "rate", at_least=3, peer="xoscar"),
