@@ -304,7 +304,9 @@ Median (least to greatest) of the rounds. Every run is a process of its own, our
 turn, the order turned around each round. Times vary with the machine and with what else it does, so
 compare within a line: the ratio is what counts. Ours always runs as users get it: every message
 validated and copied, on AMQP durable, persistent, mandatory, confirmed and acknowledged after the
-action. pykka neither checks nor copies; the raw AMQP clients have the same guarantees.
+action. pykka neither checks nor copies; the raw AMQP clients have the same guarantees. FastStream awaits
+each publish before the next, which keeps the order, as ours does; `faststream-unordered` has 100 under way
+and does not, so it is shown without a goal. Celery and Dramatiq, from four threads, keep no order.
 
 ## Goals
 

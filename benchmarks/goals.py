@@ -62,7 +62,7 @@ class Goal:
 
 AMQP_PEERS: Final = {
     "round_trip": ("", "pika", "py-amqp"),
-    "one_way": ("", "pika", "faststream", "celery", "dramatiq"),
+    "one_way": ("", "pika", "faststream", "faststream-unordered", "celery", "dramatiq"),
     "outstanding": ("", "pika"),
     "broadcast": ("", "pika"),
     "large": ("", "pika", "py-amqp"),

@@ -3,8 +3,9 @@
 `celery_peer`, `dramatiq_peer` and `faststream_peer` each bring a `serve` for the receiving process
 and a `sender` for this one. They give what `AMQPSpace` gives on the way: a durable queue, persistent
 messages, publisher confirms, acknowledgement after the work; beyond that each has the settings at
-which it was fastest. None checks the form of a message; their senders have several publishes under
-way, each waiting for its own confirm, and so keep no order, which ours does.
+which it was fastest. None checks the form of a message. FastStream awaits each publish before the
+next. The senders of the others, and of `faststream_unordered_peer`, have several publishes under way,
+each waiting for its own confirm, and so keep no order, which ours does.
 """
 
 from __future__ import annotations
