@@ -89,6 +89,7 @@ SUBJECTS: Final = [
     Subject("start_and_memory", "amqp"),
     Subject("start_and_memory", "import"),
     *(Subject("busy_foreground", space) for space in ("native", "local", "amqp")),
+    *(Subject("llm_call", space) for space in ("native", "local", "amqp")),
     *(Subject("growth", space) for space in ("native", "local", "amqp")),
 ]
 
@@ -120,6 +121,11 @@ GOALS: Final = [
     Goal("round_trip", "amqp", "p50", at_most=1.8, peer="py-amqp"),
     Goal("start_and_memory", "import", "import_ms", at_most=200),
     Goal("start_and_memory", "import", "import_mb", at_most=25),
+    *(
+        Goal("llm_call", space, figure, at_most=1.1)
+        for space in ("native", "local", "amqp")
+        for figure in ("overhead", "overhead_50")
+    ),
 ]
 
 UNITS: Final = {
@@ -146,5 +152,9 @@ UNITS: Final = {
     "control_p50": "round trip, unrelated process instead, times",
     "control_one_way": "one way, unrelated process instead, times",
     "control_outstanding": "outstanding, unrelated process instead, times",
+    "overhead": "one call, through an agent to directly",
+    "overhead_50": "50 calls at once, through an agent to directly",
+    "added_ms": "ms that the agent adds to one call",
+    "added_ms_50": "ms that the agent adds to 50 at once",
 }
 """How a figure is called in a table."""
