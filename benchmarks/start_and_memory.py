@@ -1,6 +1,7 @@
 """How long agents take to start, until each has given its first answer, and what an agent costs.
 
-    native          1,000 agents; 100,000 idle ones: memory of each, and the CPU all of them use
+    native          1,000 agents; 100,000 idle ones: memory of each, the CPU all of them use, and how
+                    many answer afterwards
     local           1, 10, 100 agents in a process each; memory of each at 100, the shares of shared
                     pages counted (PSS)
     local, packed   1,000 agents in two processes
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from agency import AMQPSpace, LocalSpace, NativeSpace, Space
+from agency import AMQPSpace, Guest, LocalSpace, NativeSpace, Space
 from benchmarks.agents import Echo
 from benchmarks.common import (
     CONTENT,
@@ -35,11 +36,16 @@ def first_answers(space: Space, agent_ids: Sequence[str]) -> None:
     me = space.join()
     for agent_id in agent_ids:
         space.add(Echo, agent_id)
-    for agent_id in agent_ids:
-        me.request(
-            {"to": agent_id, "action": {"name": "echo", "args": {"content": CONTENT}}},
-            timeout=60,
-        )
+    assert answers(me, agent_ids) == len(agent_ids)
+
+
+def answers(me: Guest, agent_ids: Sequence[str]) -> int:
+    """How many of the agents answer."""
+    asked = {"name": "echo", "args": {"content": CONTENT}}
+    return sum(
+        me.request({"to": agent_id, "action": asked}, timeout=60) == CONTENT
+        for agent_id in agent_ids
+    )
 
 
 def names(count: int) -> list[str]:
@@ -63,11 +69,13 @@ def native(quick: bool) -> Figures:
         used = proportional_kib() - before
         cpu = time.process_time()
         time.sleep(1)
+        idle = time.process_time() - cpu
         return {
             "ms_1000": took,
             "kib_per_idle_agent": round(used / many, 3),
             "us_per_add": round(added / many * 1e6, 2),
-            "idle_ms_cpu_per_s": round((time.process_time() - cpu) * 1e3, 3),
+            "idle_ms_cpu_per_s": round(idle * 1e3, 3),
+            "idle_agents": answers(space.join(), names(many)),
         }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from benchmarks.common import Figures
 from benchmarks.goals import GOALS, UNITS, Goal, Subject
 
 __all__ = ["Results", "Spread", "Verdict", "goals_table", "judge", "ratio", "shown", "works_table"]
+
+WHY: Final = "[what limits it](costs.md)"
 
 Results = dict[Subject, list[Figures]]
 """The figures of each round, for each subject. Rounds of one sitting stand at the same index."""
@@ -103,7 +106,7 @@ def judge(results: Results, goals: Sequence[Goal] = GOALS) -> list[Verdict]:
 
 def goals_table(verdicts: Sequence[Verdict]) -> str:
     """One line a goal."""
-    words = {True: "yes", False: "**no**", None: "not measured"}
+    words = {True: "yes", False: f"**no**: {WHY}", None: "not measured"}
     rows = [
         (
             v.goal.space,

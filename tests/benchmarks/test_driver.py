@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.common import percentile
 from benchmarks.driver import falls_short
-from benchmarks.goals import GOALS, SUBJECTS, Goal, Subject
+from benchmarks.goals import GOALS, SUBJECTS, UNITS, Goal, Subject
 from benchmarks.summary import Results, Spread, goals_table, judge, ratio, shown, works_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +149,13 @@ def test_a_verdict_on_which_rounds_differ_is_called_unclear(second: float, clear
     assert ("unclear" in goals_table([verdict])) is not clear
 
 
+def test_a_goal_that_is_not_met_points_to_what_limits_it() -> None:
+    verdicts = judge({OURS: [{"rate": 1.0}], PEER: [{"rate": 1.0}]}, [FASTER])
+
+    assert "**no**: [what limits it](costs.md)" in goals_table(verdicts)
+    assert (ROOT / "docs/costs.md").exists()
+
+
 def test_a_goal_of_a_work_that_was_not_run_is_left_out() -> None:
     assert judge({}, [FASTER]) == []
 
@@ -159,6 +166,19 @@ def test_the_end_of_the_report_names_what_falls_short() -> None:
     assert falls_short(verdicts) == (
         "0 of 1 goals met; fall short: native one_way rate (≥ 1.5 times pykka)."
     )
+
+
+def test_a_peer_without_a_goal_stands_in_the_table_of_works() -> None:
+    (unordered,) = [subject for subject in SUBJECTS if subject.peer == "faststream-unordered"]
+    ours = Subject(unordered.work, unordered.space)
+    results: Results = {ours: [{"rate": 300.0}], unordered: [{"rate": 200.0}]}
+
+    assert "faststream-unordered" not in {goal.peer for goal in GOALS}
+    assert "faststream-unordered 200: 1.5 times" in works_table(results)
+
+
+def test_every_figure_that_has_a_goal_has_words_for_the_tables() -> None:
+    assert {goal.figure for goal in GOALS} <= set(UNITS)
 
 
 def test_the_table_of_works_puts_the_peer_beside_ours() -> None:
