@@ -75,7 +75,7 @@ def native(quick: bool) -> Figures:
             "kib_per_idle_agent": round(used / many, 3),
             "us_per_add": round(added / many * 1e6, 2),
             "idle_ms_cpu_per_s": round(idle * 1e3, 3),
-            "idle_agents": answers(space.join(), names(many)),
+            f"answered_{many}": answers(space.join(), names(many)) / many,
         }
 
 
