@@ -22,7 +22,7 @@ from benchmarks.common import (
     rate,
 )
 
-COUNT = {"round_trip": 20_000, "one_way": 100_000, "outstanding": 20_000, "broadcast": 20_000}
+COUNT = {"round_trip": 20_000, "one_way": 100_000, "outstanding": 20_000, "broadcast": 10_000}
 
 
 def message(content: str) -> dict[str, Any]:
