@@ -167,7 +167,7 @@ def test_a_message_is_read_as_it_was_written_however_long_its_texts(
 ) -> None:
     message: Any = {"to": "a", "from": "b", "action": {"name": "take", "args": args}}
     written = deepcopy(message)
-    envelope = Envelope(message, "1", correlation_id="0" if is_answer else None, weight=LARGE)
+    envelope = Envelope.of(message, "1", correlation_id="0" if is_answer else None, weight=LARGE)
     data = message_frame(envelope)
     assert list(frames_in(data)) == [data]
     read = read_envelope(data, split(data)[3]).message
@@ -180,7 +180,7 @@ def test_a_message_with_long_texts_that_was_overwritten_is_read_or_a_value_error
     place: int, garbage: bytes, end: int
 ) -> None:
     message: Any = {"to": "a", "from": "b", "action": {"name": "n", "args": {"c": "é" * 20_000}}}
-    data = bytearray(message_frame(Envelope(message, "1", weight=LARGE)))
+    data = bytearray(message_frame(Envelope.of(message, "1", weight=LARGE)))
     payload = split(bytes(data))[3]
     data[payload + place : payload + place + len(garbage)] = garbage
     del data[payload + end :]

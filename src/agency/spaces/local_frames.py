@@ -3,7 +3,7 @@
     length (4 bytes, of all that follows) | kind (1) | size of to (1) | to | size of from (1) | from | payload
 
 The hub reads the ids and forwards the rest unread. A MESSAGE's payload is one JSON array, the
-envelope and its message. Long texts among the arguments stand behind it as they are:
+parts of the message and of its envelope. Long texts among the arguments stand behind it as they are:
 
     0 (1) | size of the array (4) | size of sizes (4) | the array | [[name, size], ...] | texts
 
@@ -27,7 +27,7 @@ import pydantic_core
 
 from agency.envelope import TELL, Envelope, Kind
 from agency.errors import Failure
-from agency.schema import MAX_MESSAGE_BYTES, Action, Message
+from agency.schema import MAX_MESSAGE_BYTES
 
 __all__ = [
     "KIND",
@@ -230,16 +230,20 @@ def message_frame(envelope: Envelope, kind: Frame | None = None, to: str | None 
     """The frame that carries an envelope to the receiver of its message, unless `kind` and `to` say
     otherwise.
     """
-    message = envelope.message
     if kind is None:
         is_reply = envelope.correlation_id is not None and envelope.kind is TELL
         kind = Frame.REPLY if is_reply else _MESSAGE
-    head = _message_head(kind, to or message["to"], message["from"])
+    head = _message_head(kind, to or envelope.to, envelope.sender)
+    args, whole = envelope.args, envelope.whole
     texts: dict[str, bytes] = {}
-    if envelope.weight or envelope.correlation_id is not None:  # answers are not weighed
-        message, texts = _lifted(message)
+    if args and (envelope.weight or envelope.correlation_id is not None):  # answers are not weighed
+        args, texts = _lifted(args)
     payload = pydantic_core.to_json(
         (
+            envelope.to,
+            envelope.sender,
+            envelope.name,
+            args,
             envelope.id,
             envelope.kind._value_,  # a plain text: an enum costs pydantic 2 µs
             envelope.correlation_id,
@@ -250,25 +254,20 @@ def message_frame(envelope: Envelope, kind: Frame | None = None, to: str | None 
             envelope.deadline,
             envelope.trace,
             envelope.broadcasts,
-            message,
+            whole and {name: value for name, value in whole.items() if name in _OTHERS},
         )
     )
     return _framed_beside(head, payload, texts) if texts else _framed(head, payload)
 
 
-def _lifted(message: Message) -> tuple[Message, dict[str, bytes]]:
-    """The message without the long texts among its arguments, and these, by their names."""
-    action = message["action"]
-    args = action.get("args", {})
+def _lifted(args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The arguments without the long texts among them, and these, by their names."""
     texts = {
         name: value.encode()
         for name, value in args.items()
         if type(value) is str and len(value) > _LONG
     }
-    if texts:
-        rest: Action = {"name": action["name"], "args": {**args, **dict.fromkeys(texts)}}
-        message = {**message, "action": rest}
-    return message, texts
+    return ({**args, **dict.fromkeys(texts)} if texts else args), texts
 
 
 def _framed_beside(head: bytes, json: bytes, texts: dict[str, bytes]) -> bytes:
@@ -282,7 +281,7 @@ def _read_beside(data: bytes, payload: int) -> list[Any]:
     begin = payload + _LAYOUT.size
     after_json = begin + length
     fields: list[Any] = pydantic_core.from_json(data[begin:after_json])
-    args = fields[-1]["action"]["args"]
+    args = fields[_ARGS]
     begin = after_json + length_of_sizes
     with memoryview(data) as view:
         for name, size in pydantic_core.from_json(data[after_json:begin]):
@@ -307,6 +306,10 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
             else _read_beside(data, payload)
         )
         (
+            to,
+            sender,
+            name,
+            args,
             envelope_id,
             kind,
             correlation_id,
@@ -317,12 +320,15 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
             deadline,
             trace,
             broadcasts,
-            message,
+            others,
         ) = fields
         if failure is not None:
             failure = Failure.read(failure)
-        return Envelope.of(
-            message,
+        envelope = Envelope(
+            to,
+            sender,
+            name,
+            args,
             envelope_id,
             _KINDS[kind],
             correlation_id,
@@ -334,12 +340,19 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
             trace,
             broadcasts,
         )
+        if others:
+            envelope.message.update(others)
+        return envelope
     except (IndexError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"a frame without an envelope: {error}") from None
 
 
 _TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]
 _LARGE: Final = frame(Frame.LARGE)
+_ARGS: Final = 3
+"""Where in the array the arguments stand."""
+_OTHERS: Final = frozenset({"id", "meta"})
+"""What a message may have besides."""
 _KINDS: Final = {str(kind): kind for kind in Kind}
 _MESSAGE: Final = Frame.MESSAGE
 _KINDS_OF_FRAME: Final = frozenset(Frame)
