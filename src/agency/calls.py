@@ -8,19 +8,34 @@ Threads wait on a lock, tasks on a future; answers come from any thread.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Container
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from agency.envelope import PART, Envelope
 from agency.errors import Failure, RequestError, RequestTimeout
+from agency.lifetime import is_main_thread
 from agency.schema import BROADCAST
 
-__all__ = ["AsyncCall", "OpenCalls", "ThreadCall"]
+__all__ = ["AsyncCall", "OpenCalls", "Reader", "ThreadCall"]
 
 _NOTHING: Final = object()
+
+
+class Reader(Protocol):
+    """Where answers are read by those who wait for them."""
+
+    def read_for(self, call: ThreadCall, limit: float) -> None:
+        """Wait for the call's next answer, until that time of `time.monotonic` at most."""
+
+    def fill_seat(self) -> None:
+        """A task is going to wait for an answer: let another thread read."""
+
+    def nudge(self) -> None:
+        """Calls were ended without an answer."""
 
 
 class ThreadCall:
@@ -40,6 +55,10 @@ class ThreadCall:
     def put(self, arrived: Envelope | RequestError) -> None:
         """Hand over an answer, a part, or an error. Never blocks."""
         self._arrived.append(arrived)
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Let who waits have a look."""
         # One waiter, one who releases: the lock is only ever released when it is held.
         if self._wake.locked():
             try:
@@ -47,17 +66,27 @@ class ThreadCall:
             except RuntimeError:  # another answer released it between the two lines
                 pass
 
-    def take(self, timeout: float | None) -> Envelope:
-        """Wait for the next answer.
+    def has_arrived(self) -> bool:
+        """Whether there is an answer to take."""
+        return bool(self._arrived)
+
+    def sleep(self, timeout: float) -> bool:
+        """Wait for a nudge. False if none came within so many seconds."""
+        return self._wake.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+
+    def take(self, timeout: float | None, reader: Reader | None = None) -> Envelope:
+        """Wait for the next answer. If there is a reader, the thread reads for itself; not the main
+        thread, whom a signal may interrupt in the midst of it.
 
         Raises:
             RequestTimeout: nothing arrived within `timeout` seconds.
             RequestError: the error that was put.
         """
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = math.inf if timeout is None else time.monotonic() + timeout
+        if reader is not None and not self._arrived and not is_main_thread():
+            reader.read_for(self, limit)
         while not self._arrived:
-            remaining = -1 if limit is None else max(0.0, limit - time.monotonic())
-            if not self._wake.acquire(timeout=remaining) and not self._arrived:
+            if not self.sleep(max(0.0, limit - time.monotonic())) and not self._arrived:
                 raise RequestTimeout(f'no answer from "{self.responder}" within {timeout} seconds')
         return _opened(self._arrived.popleft())
 

@@ -22,7 +22,7 @@ from agency import lifetime
 from agency.actions import is_default
 from agency.agent import Agent, handling, running
 from agency.audit import AuditLog
-from agency.calls import AsyncCall, OpenCalls, ThreadCall, ends, value_of
+from agency.calls import AsyncCall, OpenCalls, Reader, ThreadCall, ends, value_of
 from agency.deadletters import Reason
 from agency.envelope import (
     ANSWER,
@@ -79,6 +79,7 @@ class Place(Protocol):
     """What a resident needs of its space."""
 
     audit: AuditLog | None
+    reader: Reader | None
 
     def route(self, envelope: Envelope) -> None: ...
     def patience(self, envelope: Envelope) -> float: ...
@@ -294,6 +295,8 @@ class Resident:
         self._calls.close_all(
             OutcomeUnknown(f'"{self.agent.id}" left the space while it waited for an answer')
         )
+        if self._place.reader is not None:
+            self._place.reader.nudge()
 
     def lose_contact(self, others: Container[str], error: RequestError) -> None:
         """Only those agents can still answer: end the agent's open calls to all but them with
@@ -328,7 +331,7 @@ class Resident:
         self._calls.open(envelope.id, call)
         try:
             self._route(envelope)
-            return value_of(call.take(timeout))
+            return value_of(call.take(timeout, self._place.reader))
         finally:
             self._calls.close(envelope.id)
 
@@ -342,6 +345,8 @@ class Resident:
                 self._route(envelope)
             except MailboxFull:
                 await self._route_elsewhere(envelope)
+            if self._place.reader is not None:
+                self._place.reader.fill_seat()
             return value_of(await call.take(timeout))
         finally:
             self._calls.close(envelope.id)
@@ -358,7 +363,7 @@ class Resident:
         finished = False
         try:
             while not finished:
-                arrived = call.take(timeout)
+                arrived = call.take(timeout, self._place.reader)
                 finished = ends(arrived)
                 if not finished or value_of(arrived) is not None:
                     yield value_of(arrived)
@@ -384,6 +389,8 @@ class Resident:
         finished = False
         try:
             while not finished:
+                if self._place.reader is not None:
+                    self._place.reader.fill_seat()
                 arrived = await call.take(timeout)
                 finished = ends(arrived)
                 if not finished or value_of(arrived) is not None:

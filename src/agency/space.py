@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar, overload
 from agency import lifetime
 from agency.agent import Agent, handling
 from agency.audit import AuditLog
+from agency.calls import Reader
 from agency.deadletters import DeadLetter, DeadLetters, Reason
 from agency.envelope import Envelope, Kind, answer, new_envelope_id
 from agency.errors import (
@@ -66,6 +67,9 @@ class Space(ABC):
     Raises:
         OSError: the audit log cannot be opened.
     """
+
+    reader: Reader | None = None
+    """By whom threads that wait for an answer read it themselves, if they can."""
 
     def __init__(
         self,

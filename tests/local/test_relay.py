@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 
 import pytest
 
 from agency import threads
-from agency.spaces.local_link import Relay
+from agency.spaces.local_relay import Relay
 from tests.programs import PATIENCE
 
 
@@ -58,7 +59,8 @@ def test_the_thread_that_reads_is_not_named_unless_it_does_a_job_that_it_has_rea
             return True
         return False
 
-    relay.run(lambda: relay.read(read_once))
+    source, _ = socket.socketpair()
+    relay.run(lambda: relay.read(source, read_once))
     reading.wait(PATIENCE)
     assert relay.join(0) == []
     arrived.set()

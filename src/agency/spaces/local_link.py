@@ -36,9 +36,10 @@ from agency.spaces.local_frames import (
     take_frame,
 )
 from agency.spaces.local_memory import FROM_HUB, FULL, TO_HUB, Outbox, Shelf
-from agency.threads import Crew, take_from
+from agency.spaces.local_relay import Relay
+from agency.threads import take_from
 
-__all__ = ["Link", "Relay"]
+__all__ = ["Link"]
 
 _PAUSE: Final = 0.001
 """Seconds between two tellings of the hub of which the second can wait. To tell it for each message
@@ -54,52 +55,6 @@ _LARGE: Final = int(Frame.LARGE)
 
 _ANSWER_TIME: Final = 5.0
 """Seconds that the hub is given to say whether a mailbox has room, which takes it some µs."""
-
-
-class Relay(Crew):
-    """A crew of which one thread reads. The first job that arises from what it has read it does
-    itself, and another thread reads on.
-
-    So between a message and its action no thread is woken up, which would take 25 µs.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._reader = 0
-        """The thread that reads, while it does."""
-        self._reader_name = ""
-        """Of the thread that read last, unless it does a job now."""
-        self._arisen: Callable[[], None] | None = None  # used by the reader only
-
-    def read(self, read_once: Callable[[], bool]) -> None:
-        """To be run as a job: call `read_once` until it returns False."""
-        going_on = True
-        self._reader_name = threading.current_thread().name
-        while going_on:
-            self._reader = threading.get_ident()
-            going_on = read_once()
-            self._reader = 0
-            job, self._arisen = self._arisen, None
-            if job is not None:
-                self._reader_name = ""
-                if going_on:
-                    super().run(lambda: self.read(read_once))
-                job()
-                return
-
-    def run(self, job: Callable[[], None]) -> None:
-        if self._reader == threading.get_ident() and self._arisen is None:
-            self._arisen = job
-        else:
-            super().run(job)
-
-    def join(self, timeout: float) -> list[str]:
-        """As `Crew.join`. To read was no job."""
-        return [name for name in super().join(timeout) if name != self._reader_name]
-
-    def is_reading(self) -> bool:
-        """Whether this is the thread that reads."""
-        return self._reader == threading.get_ident()
 
 
 class Link:
@@ -154,7 +109,7 @@ class Link:
 
     def start(self) -> None:
         """Begin to read."""
-        self._relay.run(lambda: self._relay.read(self._read))
+        self._relay.run(lambda: self._relay.read(self._socket, self._read))
 
     # To the hub. When one of these returns, what was sent survives this process.
 
@@ -227,6 +182,7 @@ class Link:
             self._rooms.setdefault(to, []).append(answers)
         try:
             self.send(frame(Frame.ROOM, to.encode()))
+            self._relay.fill_seat()
             has_room = take_from(answers, _ANSWER_TIME)  # the hub waits for nobody
             while not has_room:
                 with lifetime.interruptible():

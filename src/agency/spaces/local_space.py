@@ -40,9 +40,10 @@ from agency.spaces.local_frames import (
     settled_frame,
     split,
 )
-from agency.spaces.local_link import Link, Relay
+from agency.spaces.local_link import Link
 from agency.spaces.local_memory import SLOTS
 from agency.spaces.local_nursery import ENDED, Nursery
+from agency.spaces.local_relay import Relay
 from agency.spaces.local_supervisor import Supervisor, Ward, describe_end
 from agency.supervision import Supervision
 from agency.timeouts import SEND_TIMEOUT, check_seconds

@@ -47,8 +47,9 @@ from agency.spaces.local_frames import (
     settled_frame,
     split,
 )
-from agency.spaces.local_link import Link, Relay
+from agency.spaces.local_link import Link
 from agency.spaces.local_memory import SETTLED, STARTED, WORDS_PER_SLOT, new_memory, progress_in
+from agency.spaces.local_relay import Relay
 from agency.timeouts import SEND_TIMEOUT
 from agency.turn import describe
 
@@ -194,7 +195,7 @@ class _WorkerSpace(Space):
     ) -> None:
         super().__init__(grace=grace, send_timeout=send_timeout)
         self.audit = None if audit is None else AuditLog(audit)  # not opened before it is needed
-        self._crew = relay = Relay("agency-worker")
+        self._crew = self.reader = relay = Relay("agency-worker")
         self._words = progress_in(memory)
         self._doors: dict[str, _Door] = {}
         self._doors_lock = threading.Lock()
