@@ -17,7 +17,7 @@ import pytest
 from agency import Agent, LocalSpace, MailboxFull, NativeSpace, Space, SpaceHalted, action
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
-from tests.faults.tools import begin, eventually
+from tests.faults.tools import begin, eventually, suspend
 from tests.programs import PATIENCE
 
 pytestmark = pytest.mark.timeout(180)
@@ -318,7 +318,7 @@ def test_a_worker_that_stands_still_costs_its_bound_and_nobody_else_is_slowed(
         frozen = psutil.Process(me.proxy("frozen").process())
         others = [psutil.Process(), *psutil.Process().children(recursive=True)]
         before = sum(process.memory_info().rss for process in others)
-        frozen.suspend()
+        suspend(frozen)
         accepted = fill(me, "frozen", ledger, meta={"load": "x" * (1 << 18)})
         for _ in range(20):
             with pytest.raises(MailboxFull):

@@ -19,6 +19,7 @@ from agency import Guest, LocalSpace
 from agency.envelope import Envelope
 from agency.spaces.local_frames import LARGE, frames_in, message_frame, read_envelope, split
 from agency.spaces.local_memory import FROM_HUB, TO_HUB, Shelf, new_memory
+from tests.faults.tools import suspend
 from tests.local.agents import Carrier, long, say
 from tests.local.processes import hub_and_workers
 from tests.programs import PATIENCE
@@ -96,7 +97,7 @@ def test_large_messages_go_from_worker_to_worker(space: LocalSpace, me: Guest) -
 def test_large_messages_wait_for_a_worker_that_stands_still(me: Guest) -> None:
     worker = psutil.Process(me.proxy("carrier").process())
     lengths = [1_000_000, 10] * 10
-    worker.suspend()
+    suspend(worker)
     for text in texts(lengths):
         have_passed_on(me, text)
     worker.resume()
@@ -115,7 +116,7 @@ def test_large_messages_for_a_worker_that_dies_are_dead_letters(
 ) -> None:
     lost: queue.SimpleQueue[str] = queue.SimpleQueue()
     worker = psutil.Process(me.proxy("carrier").process())
-    worker.suspend()
+    suspend(worker)
     for text in texts([1_000_000] * 6):
         have_passed_on(me, text)
     space.dead_letters.listen(
