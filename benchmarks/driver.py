@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds = options.rounds or (1 if options.quick else 3)
     with broker(needed=any(subject.needs_broker for subject in subjects)) as environment:
         results = run_all(subjects, rounds, environment, peers, quick=options.quick)
-    failed = [subject for subject in subjects if not results[subject]]
-    results = {subject: runs for subject, runs in results.items() if runs}
+    failed = [subject for subject, runs in results.items() if not all(runs)]
     verdicts = judge(results)
     conditions = describe_conditions(
         rounds, peers, load, time.monotonic() - begin, quick=options.quick
@@ -122,8 +121,7 @@ def run_all(
                     file=sys.stderr,
                     flush=True,
                 )
-                if figures is not None:
-                    results[subject].append(figures)
+                results[subject].append(figures or {})
     return results
 
 

@@ -15,7 +15,9 @@ __all__ = ["Results", "Spread", "Verdict", "goals_table", "judge", "ratio", "sho
 WHY: Final = "[what limits it](costs.md)"
 
 Results = dict[Subject, list[Figures]]
-"""The figures of each round, for each subject. Rounds of one sitting stand at the same index."""
+"""The figures of each round, for each subject; none of a run that failed. Rounds of one sitting stand at
+the same index.
+"""
 
 
 @dataclass(frozen=True, slots=True)

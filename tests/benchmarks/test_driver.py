@@ -107,6 +107,13 @@ def test_a_ratio_is_of_the_medians_and_its_range_is_of_the_rounds() -> None:
     assert ratio(ours, theirs, "rate") == Spread(4.0, 2.0, 4.0)
 
 
+def test_a_round_that_failed_is_left_out_of_a_ratio_and_the_others_stay_together() -> None:
+    ours = [{}, {"rate": 20.0}, {"rate": 30.0}]
+    theirs = [{"rate": 5.0}, {"rate": 5.0}, {"rate": 10.0}]
+
+    assert ratio(ours, theirs, "rate") == Spread(25.0 / 7.5, 3.0, 4.0)
+
+
 def test_a_ratio_to_a_figure_that_the_peer_lacks_is_none() -> None:
     assert ratio([{"rate_send": 1.0}], [{"rate": 1.0}], "rate_send") is None
 
