@@ -62,7 +62,7 @@ _AT_ONCE: Final = 256 * 1024
 
 _MOMENT: Final = 50e-6
 """Seconds for which the hub looks for the next message before it sleeps, if the last one was there as
-soon. To be woken takes 20 to 40 µs on either way of a request: 86 µs, not 160, for the whole of it.
+soon. To be woken takes 20 to 40 µs on either way of a request: 130 µs, not 165, for the whole of it.
 """
 
 _BROADCAST: Final = b"*"
