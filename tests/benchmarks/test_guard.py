@@ -3,9 +3,8 @@
 It cannot flake, however busy the machine is. Nothing here is a time of the clock: both sides are
 processor time that the operating system counted for our own processes, so waiting, other programs
 and the AMQP server do not enter. Both run in turn and the least of several counts, so a slower
-processor, a cold cache or a disturbed round changes both or neither. And a bound is twice what was
-measured when it was set, on a machine that was far too busy: nothing but twice the work for each
-message reaches it. Ratios to other
+processor, a cold cache or a disturbed round changes both or neither. And a bound is more than twice what
+was measured when it was set: nothing but twice the work for each message reaches it. Ratios to other
 libraries are the benchmarks' (`make bench`).
 """
 
@@ -49,10 +48,11 @@ def used(others: list[psutil.Process]) -> float:
 @pytest.mark.parametrize(
     ("work", "kind", "count", "most"),
     [
-        ("flood", "native", 20_000, 6),
+        ("flood", "native", 20_000, 2.5),
         ("round_trips", "native", 5_000, 16),
-        ("flood", "local", 10_000, 12),
-        pytest.param("flood", "amqp", 3_000, 42, marks=pytest.mark.broker),
+        ("flood", "local", 10_000, 8),
+        ("round_trips", "local", 2_000, 75),
+        pytest.param("flood", "amqp", 3_000, 35, marks=pytest.mark.broker),
     ],
 )
 def test_a_message_costs_no_more_than_it_did(
