@@ -25,7 +25,7 @@ __all__ = ["Guest"]
 
 class Guest(Agent):
     """An agent that keeps what it is told: every `say`, `response` and `error` that reaches it, in
-    order.
+    order, until it is received. There is no bound on how many it keeps.
     """
 
     def __init__(self, id: str) -> None:  # as in Agent
