@@ -164,7 +164,8 @@ class Ledger:
         os.write(self._file, line.encode())
 
     def _events(self) -> Iterator[tuple[str, Item, float, str]]:
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        # What stands behind the last end of a line is being written at this moment.
+        for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]:
             event: list[Any] = json.loads(line)
             yield event[0], Item(*event[1:4]), event[4], event[5]
 
