@@ -90,6 +90,7 @@ def test_links_cut_at_random_lose_double_and_reorder_nothing(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # each cut is followed by two connections and a lease: three seconds
 def test_sixty_random_cuts(applications: Applications, seed: random.Random) -> None:
     cut_at_random(applications, seed, cuts=60)
 
