@@ -51,7 +51,7 @@ def used(others: list[psutil.Process]) -> float:
         ("flood", "native", 20_000, 2.5),
         ("round_trips", "native", 5_000, 16),
         ("flood", "local", 10_000, 8),
-        ("round_trips", "local", 2_000, 75),
+        ("round_trips", "local", 2_000, 110),  # the hub may look in vain
         pytest.param("flood", "amqp", 3_000, 35, marks=pytest.mark.broker),
     ],
 )
