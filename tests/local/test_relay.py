@@ -179,6 +179,21 @@ def test_who_waits_for_an_answer_reads_it_if_the_last_answer_was_its_own(
     mail.reader()
 
 
+@pytest.mark.parametrize("timeout", [1e8, None])
+def test_who_reads_for_an_answer_may_wait_for_years(
+    relay: Relay, mail: Mail, timeout: float | None
+) -> None:
+    over = queue.SimpleQueue[str]()
+
+    def ask() -> None:
+        for call in [ThreadCall("b", None) for _ in range(20)]:
+            mail.send(b"a", partial(call.put, AN_ANSWER))
+            over.put(call.take(timeout, relay).name)
+
+    relay.run(ask)
+    assert [over.get(timeout=PATIENCE) for _ in range(20)] == ["response"] * 20
+
+
 def test_all_who_wait_get_their_answers_whoever_reads_them(relay: Relay, mail: Mail) -> None:
     calls = {bytes([65 + number]): ThreadCall("b", None) for number in range(8)}
     answered = queue.SimpleQueue[bytes]()

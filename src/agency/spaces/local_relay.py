@@ -30,6 +30,9 @@ _VACANCY: Final = 0.002
 _ROUNDS: Final = 10
 """After so many times `_VACANCY` in which nobody has left the seat, the guard leaves."""
 
+_LONGEST_POLL: Final = 86_400.0
+"""Seconds; the system takes no more than 24 days."""
+
 
 class Relay(Crew):
     """A crew of which one thread at a time has the seat: it reads.
@@ -154,7 +157,7 @@ class Relay(Crew):
             self._readable.register(self._bell[0], select.POLLIN)
         self._has_visitor = True
         while not call.has_arrived() and (left := limit - time.monotonic()) > 0:
-            events = self._readable.poll(None if left == math.inf else math.ceil(left * 1000))
+            events = self._readable.poll(math.ceil(min(left, _LONGEST_POLL) * 1000))
             if any(end == self._bell[0] for end, _ in events):
                 os.read(self._bell[0], 512)
             # What is read has nothing to do with the action that waits.
