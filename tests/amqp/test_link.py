@@ -11,6 +11,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import amqp
@@ -268,24 +269,67 @@ def test_express_mail_does_not_wait_for_acknowledgements(open_link: OpenLink) ->
     for body in (b"e1", b"e2"):
         assert send(link, Topology("any").express_key("a"), body) is Outcome.ACCEPTED
     assert box.bodies(2) == [b"e1", b"e2"]
-    link.stop_consuming("a")
-    assert send(link, Topology("any").express_key("a"), b"e3") is Outcome.ACCEPTED
-    assert box.next().body == b"e3"
 
 
-def test_after_stop_consuming_nothing_comes_and_acknowledgements_count(open_link: OpenLink) -> None:
+def test_a_mailbox_that_is_withdrawn_is_found_by_nobody_and_gives_out_what_it_has(
+    open_link: OpenLink,
+) -> None:
+    link, topology = open_link(), Topology("any")
+    link.claim("a")
+    box = Box(link, "a", acknowledge=False, prefetch=1)
+    for body in (b"1", b"2"):
+        assert send(link, "a", body) is Outcome.ACCEPTED
+    link.withdraw("a")
+    for key in ("a", topology.broadcast_key, topology.express_key("a")):
+        assert send(link, key) is Outcome.UNROUTABLE
+    assert send(link, topology.last_key("a"), b"the end") is Outcome.ACCEPTED
+    taken = [box.next()]
+    for _ in range(2):
+        link.acknowledge(taken[-1])
+        taken.append(box.next())
+    assert [delivery.body for delivery in taken] == [b"1", b"2", b"the end"]
+
+
+def test_a_mailbox_that_was_withdrawn_is_found_again_by_whoever_claims_the_id(
+    open_link: OpenLink,
+) -> None:
     link = open_link()
     link.claim("a")
-    box = Box(link, "a", acknowledge=False)
     assert send(link, "a", b"1") is Outcome.ACCEPTED
-    taken = box.next()
-    link.stop_consuming("a")
-    assert send(link, "a", b"2") is Outcome.ACCEPTED
-    link.acknowledge(taken)
+    link.withdraw("a")
     link.release("a", delete_mailbox=False)
-    assert box.deliveries.empty()
     link.claim("a")
-    assert Box(link, "a").next().body == b"2"
+    assert send(link, "a", b"2") is Outcome.ACCEPTED
+    assert Box(link, "a").bodies(2) == [b"1", b"2"]
+
+
+def test_mail_that_goes_with_its_mailbox_was_delivered_or_is_counted(open_link: OpenLink) -> None:
+    """While somebody writes to it as fast as he can."""
+    link, other = open_link(), open_link()
+    with ThreadPoolExecutor(1) as elsewhere:
+        for _ in range(10):
+            link.claim("a")
+            box = Box(link, "a", prefetch=1)
+            accepted = elsewhere.submit(send_until_unroutable, other, "a")
+            box.next()
+            link.withdraw("a")
+            left = link.release("a", delete_mailbox=True)
+            assert accepted.result(LIMIT) == 1 + box.deliveries.qsize() + left
+
+
+def send_until_unroutable(link: Link, to: str) -> int:
+    """How many messages were accepted."""
+    in_a_row = 32  # written together, so that there is always one under way
+    accepted = 0
+    while True:
+        publications = [
+            link.publish(to, b"{}", Properties(message_id=f"m{next(numbers)}"), timeout=LIMIT)
+            for _ in range(in_a_row)
+        ]
+        outcomes = [publication.wait(LIMIT) for publication in publications]
+        accepted += outcomes.count(Outcome.ACCEPTED)
+        if Outcome.UNROUTABLE in outcomes:
+            return accepted
 
 
 def test_a_deleted_mailbox_takes_its_mail_along(open_link: OpenLink) -> None:

@@ -115,12 +115,22 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         7,
-        "Agents come and go while the space is destroyed, from many threads and from inside.",
+        "Agents come and go in the middle of their mail, and while the space is destroyed.",
         _tests(
             "faults/test_agents.py",
             "coming_going_and_speaking_at_once_ends_and_leaves_nothing",
             "an_action_may_destroy_the_space_it_runs_in",
             "of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone",
+        )
+        + _tests(
+            "faults/test_load.py",
+            "agents_that_fail_and_go_at_random_lose_nothing_in_silence_and_nothing_of_others",
+            "five_hundred_random_faults_of_agents",
+        )
+        + _tests(
+            _LINK,
+            "a_mailbox_that_is_withdrawn_is_found_by_nobody_and_gives_out_what_it_has",
+            "mail_that_goes_with_its_mailbox_was_delivered_or_is_counted",
         )
         + _tests(
             "native/test_idle_agents.py",

@@ -7,6 +7,7 @@ import random
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from agency import AMQPOptions, AMQPSpace, LocalSpace, NativeSpace, Space
 from tests.broker import Broker, BrokerAddress
+from tests.faults.figures import Figures, Row, table
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Proxy
 
@@ -36,7 +38,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make_space(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeSpace]:
+def make_space(kind: str, figures: Figures, request: pytest.FixtureRequest) -> Iterator[MakeSpace]:
     """Makes spaces of each kind, all with the same members on AMQP; destroys those that are left."""
     made: list[Space] = []
     exchange = f"faults-{uuid.uuid4().hex}"
@@ -53,7 +55,7 @@ def make_space(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeSpace]
 
     yield make
     for space in made:
-        space.destroy()
+        figures.stop(space)
 
 
 @pytest.fixture
@@ -103,10 +105,23 @@ def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def figures(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[Figures]:
+    """What the test has to tell of its load and its spaces; shown when the run ends."""
+    name: str = request.node.name
+    figures = Figures(name.removeprefix("test_").replace("_", " "))
+    yield figures
+    for row in figures.rows():
+        record_property("figures", asdict(row))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, figures: Figures) -> Iterator[Ledger]:
     ledger = Ledger(tmp_path / "ledger")
     yield ledger
     ledger.close()
+    figures.add(ledger.verdict())
 
 
 @pytest.fixture
@@ -116,3 +131,18 @@ def seed(record_property: Callable[[str, object], None]) -> random.Random:
     print(f"repeat with SEED={value}")  # noqa: T201  # pytest shows it with a failure
     record_property("seed", value)
     return random.Random(value)  # noqa: S311
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Called where `tests/faults` was named in the command, as by `make faults` and `make soak`."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    rows = [
+        Row(**value)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, value in report.user_properties
+        if name == "figures" and isinstance(value, dict)
+    ]
+    if rows := sorted((row for row in rows if row.faults), key=astuple):
+        terminalreporter.section("figures")
+        terminalreporter.write_line(table(rows))

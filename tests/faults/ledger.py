@@ -3,6 +3,7 @@
     ledger = Ledger(path)
     with ledger.sending("ann", "bob", 7):      # attempted; then accepted, refused or unknown
         ann.send(...)
+    ledger.fault("bob killed")
     ledger.begun("ann", "bob", 7)              # bob, as the first thing in his action
     verdict = ledger.verdict()
 
@@ -20,9 +21,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agency import DeadLetter, NotAccepted, OutcomeUnknown
 
@@ -58,16 +58,22 @@ class Verdict:
     begun: int = 0
     dead: dict[str, int] = field(default_factory=dict)
     """Dead letters by reason."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """What was done to the load, and how often."""
     longest_gap: float = 0.0
-    """Seconds for which no message was begun, between the first and the last."""
+    """Seconds for which there were messages to begin with, and none was begun."""
+    longest_wait: float = 0.0
+    """Seconds for which one `send` kept its caller."""
+    duration: float = 0.0
+    """Seconds from the first attempt to the last event."""
 
     def __str__(self) -> str:
         figures = {
             name: len(value) if isinstance(value, list) else value
             for name, value in vars(self).items()
         }
-        figures["longest_gap"] = round(self.longest_gap, 2)
-        return ", ".join(f"{name} {value}" for name, value in figures.items())
+        rounded = {k: round(v, 2) if isinstance(v, float) else v for k, v in figures.items()}
+        return ", ".join(f"{name} {value}" for name, value in rounded.items())
 
     def is_clean(self, *, duplicates_allowed: bool = False, losses_told: bool = False) -> bool:
         """Whether nothing failed.
@@ -121,60 +127,100 @@ class Ledger:
             item = Item(message["from"], message["to"], number)
             self._write("dead", item, letter.reason.value)
 
+    def fault(self, name: str) -> None:
+        """What is done to senders, receivers or their surroundings."""
+        self._write("fault", Item("", "", 0), name)
+
     def count(self, kind: str) -> int:
         """How many different messages have been `attempted`, `accepted`, `begun` and so on so far."""
-        return len({item for what, item, _, _ in self._events() if what == kind})
+        return len({event.item for event in self._events() if event.kind == kind})
 
     def times_begun(self, sender: str, receiver: str, number: int) -> int:
         """How often this message has been begun so far."""
         item = Item(sender, receiver, number)
-        return sum(what == "begun" and which == item for what, which, _, _ in self._events())
+        return sum(event[:2] == ("begun", item) for event in self._events())
 
     def verdict(self) -> Verdict:
         """Read it all."""
-        noted: dict[str, list[Item]] = {
-            kind: [] for kind in ("attempted", "accepted", "refused", "unknown", "begun", "dead")
-        }
-        reasons: Counter[str] = Counter()
-        times: list[float] = []
-        for kind, item, when, detail in self._events():
-            noted[kind].append(item)
-            if kind == "begun":
-                times.append(when)
-            elif kind == "dead":
-                reasons[detail] += 1
-        begun = set(noted["begun"])
-        lost = [item for item in noted["accepted"] if item not in begun]
-        may_exist = set(noted["attempted"]) - set(noted["refused"])
-        dead = set(noted["dead"])
+        events = list(self._events())
+
+        def items(kind: str) -> list[Item]:
+            return [event.item for event in events if event.kind == kind]
+
+        def details(kind: str) -> dict[str, int]:
+            return dict(Counter(event.detail for event in events if event.kind == kind))
+
+        attempted, accepted = items("attempted"), items("accepted")
+        begun, dead = Counter(items("begun")), set(items("dead"))
+        lost = [item for item in accepted if item not in begun]
+        may_exist = set(attempted) - set(items("refused"))
+        since = {event.item: event.when for event in events if event.kind == "attempted"}
+        waits = [event.when - since[event.item] for event in events if event.kind in _ENDS]
         return Verdict(
             lost=lost,
             phantom=[item for item in begun if item not in may_exist],
-            duplicated=[item for item, times in Counter(noted["begun"]).items() if times > 1],
-            reordered=_reordered(noted["begun"]),
+            duplicated=[item for item, times in begun.items() if times > 1],
+            reordered=_reordered(list(begun)),
             silent=[item for item in lost if item not in dead],
-            **{k: len(set(noted[k])) for k in ("attempted", "accepted", "refused", "unknown")},
+            attempted=len(set(attempted)),
+            accepted=len(set(accepted)),
+            refused=len(set(items("refused"))),
+            unknown=len(set(items("unknown"))),
             begun=len(begun),
-            dead=dict(reasons),
-            longest_gap=max((b - a for a, b in pairwise(times)), default=0.0),
+            dead=details("dead"),
+            faults=details("fault"),
+            longest_gap=_longest_gap(events),
+            longest_wait=max(waits, default=0.0),
+            duration=events[-1].when - events[0].when if events else 0.0,
         )
 
     def _write(self, kind: str, item: Item, detail: str = "") -> None:
         line = json.dumps([kind, *item, time.monotonic(), detail]) + "\n"
         os.write(self._file, line.encode())
 
-    def _events(self) -> Iterator[tuple[str, Item, float, str]]:
+    def _events(self) -> Iterator[_Event]:
         # What stands behind the last end of a line is being written at this moment.
         for line in self._path.read_text(encoding="utf-8").split("\n")[:-1]:
-            event: list[Any] = json.loads(line)
-            yield event[0], Item(*event[1:4]), event[4], event[5]
+            kind, sender, receiver, number, when, detail = json.loads(line)
+            yield _Event(kind, Item(sender, receiver, number), when, detail)
+
+
+_ENDS = {"accepted", "refused", "unknown"}
+"""What may become of an attempt."""
+_WITHOUT_BEGINNING = {"refused", "unknown", "dead"}
+"""What may become of a message that is not begun with."""
+
+
+class _Event(NamedTuple):
+    """A line of the ledger."""
+
+    kind: str
+    item: Item
+    when: float
+    detail: str
+
+
+def _longest_gap(events: list[_Event]) -> float:
+    """See `Verdict.longest_gap`."""
+    waiting: set[Item] = set()
+    longest = since = 0.0
+    for event in events:
+        if event.kind == "attempted":
+            since = since if waiting else event.when
+            waiting.add(event.item)
+        elif event.kind == "begun" and event.item in waiting:
+            longest, since = max(longest, event.when - since), event.when
+            waiting.discard(event.item)
+        elif event.kind in _WITHOUT_BEGINNING:
+            waiting.discard(event.item)
+    return longest
 
 
 def _reordered(begun: list[Item]) -> list[Item]:
-    """Those whose first beginning came after that of a later one."""
+    """Those that began after a later one. Takes the items in the order of their first beginnings."""
     latest: dict[tuple[str, str], int] = {}
     late = []
-    for item in dict.fromkeys(begun):
+    for item in begun:
         pair = (item.sender, item.receiver)
         if item.number < latest.get(pair, -1):
             late.append(item)

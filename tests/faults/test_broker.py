@@ -13,6 +13,7 @@ import pytest
 from agency import Agent, AMQPSpace, MailboxFull
 from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import options_for
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Odd, Recorder
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
@@ -29,13 +30,13 @@ def note(number: int, to: str = "bob") -> dict[str, object]:
 class Load:
     """Two applications on one broker: ann sends to bob, who notes."""
 
-    def __init__(self, broker: BrokerAddress, ledger: Ledger, path: Path) -> None:
+    def __init__(self, broker: BrokerAddress, ledger: Ledger, path: Path, figures: Figures) -> None:
         exchange = f"broker-{uuid.uuid4().hex}"
         self.sending = AMQPSpace(options_for(broker), exchange=exchange)
         self.receiving = AMQPSpace(options_for(broker), exchange=exchange)
         self.receiving.add(Recorder, "bob", path)
         self.ann = self.sending.join("ann")
-        self.ledger = ledger
+        self.ledger, self.figures = ledger, figures
         self.number = 0
         for space in (self.sending, self.receiving):
             space.dead_letters.listen(ledger.dead)
@@ -50,18 +51,16 @@ class Load:
         eventually(
             lambda: not self.ledger.verdict().lost, lambda: str(self.ledger.verdict()), limit=60.0
         )
-        verdict = self.ledger.verdict()
-        print(verdict)  # noqa: T201  # the figures of a long run
-        return verdict.is_clean()
+        return self.ledger.verdict().is_clean()
 
     def destroy(self) -> None:
-        ends(self.sending.destroy)
-        ends(self.receiving.destroy)
+        self.figures.stop(self.sending)
+        self.figures.stop(self.receiving)
 
 
 @pytest.fixture
-def load(own_broker: Broker, ledger: Ledger, tmp_path: Path) -> Iterator[Load]:
-    load = Load(own_broker.address, ledger, tmp_path / "ledger")
+def load(own_broker: Broker, ledger: Ledger, tmp_path: Path, figures: Figures) -> Iterator[Load]:
+    load = Load(own_broker.address, ledger, tmp_path / "ledger", figures)
     yield load
     load.destroy()
 
@@ -71,6 +70,7 @@ def kill_and_start(broker: Broker, load: Load, times: int) -> None:
         before = load.number
         sending = begin(lambda: load.send(200))
         eventually(lambda before=before: load.ledger.count("begun") > before)  # type: ignore[misc]
+        load.ledger.fault("broker killed")
         broker.kill()
         broker.start()
         ends(sending.result, limit=90.0)
@@ -92,6 +92,7 @@ def test_a_broker_that_is_killed_ten_times(own_broker: Broker, load: Load) -> No
 
 def test_a_broker_that_stands_still_is_waited_for(own_broker: Broker, load: Load) -> None:
     load.send(20)
+    load.ledger.fault("broker frozen")
     own_broker.freeze()
     sending = begin(lambda: load.send(20))
     assert not sending.done()
@@ -115,6 +116,7 @@ def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwh
     own_broker: Broker, load: Load, alarm: tuple[str, ...], relief: tuple[str, ...]
 ) -> None:
     load.send(20)
+    load.ledger.fault("broker in need")
     own_broker.rabbitmqctl(*alarm)
     eventually(lambda: not load.ledger.verdict().lost)
     sending = begin(lambda: load.send(20))
@@ -173,41 +175,53 @@ def fill(sender: Agent) -> int:
 # Members that are killed
 
 
+@pytest.fixture
+def shared(vhost: BrokerAddress, figures: Figures) -> Iterator[AMQPSpace]:
+    """The space of those who are not killed."""
+    with figures.stopping(AMQPSpace(options_for(vhost), exchange="killed")) as space:
+        yield space
+
+
 def test_a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew(
-    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_receivers(vhost, ledger, tmp_path / "ledger", seed, kills=3)
+    kill_receivers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=3)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_hundred_receivers_are_killed_at_random(
-    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_receivers(vhost, ledger, tmp_path / "ledger", seed, kills=100)
+    kill_receivers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=100)
 
 
 def kill_receivers(
-    vhost: BrokerAddress, ledger: Ledger, path: Path, chance: random.Random, kills: int
+    space: AMQPSpace,
+    vhost: BrokerAddress,
+    ledger: Ledger,
+    path: Path,
+    *,
+    chance: random.Random,
+    kills: int,
 ) -> None:
     """Nothing is lost and order is kept; what had been begun may be begun again by the successor."""
-    with AMQPSpace(options_for(vhost), exchange="killed") as space:
-        ann = space.join("ann")
-        number = 0
-        for _ in range(kills):
-            with receiver(vhost, path) as program:
-                program.wait_for("serves")
-                for _ in range(chance.randrange(1, 100)):
-                    with ledger.sending("ann", "bob", number):
-                        ann.send(note(number))
-                    number += 1
-                program.kill()
-                program.end()
-        with receiver(vhost, path):
-            eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
-        verdict = ledger.verdict()
-        print(verdict)  # noqa: T201  # the figures of a long run
-        assert verdict.is_clean(duplicates_allowed=True), verdict
+    ann = space.join("ann")
+    number = 0
+    for _ in range(kills):
+        with receiver(vhost, path) as program:
+            program.wait_for("serves")
+            for _ in range(chance.randrange(1, 100)):
+                with ledger.sending("ann", "bob", number):
+                    ann.send(note(number))
+                number += 1
+            ledger.fault("receiver killed")
+            program.kill()
+            program.end()
+    with receiver(vhost, path):
+        eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
+    verdict = ledger.verdict()
+    assert verdict.is_clean(duplicates_allowed=True), verdict
 
 
 def receiver(vhost: BrokerAddress, path: Path) -> Program:
@@ -216,20 +230,20 @@ def receiver(vhost: BrokerAddress, path: Path) -> Program:
 
 
 def test_a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted(
-    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
 ) -> None:
-    with AMQPSpace(options_for(vhost), exchange="killed") as space:
-        space.add(Recorder, "bob", tmp_path / "ledger")
-        environment = ENVIRONMENT | {"AMQP_URL": vhost.url()}
-        path = str(tmp_path / "ledger")
-        with Program(PROGRAMS / "sends.py", "killed", path, env=environment) as program:
-            eventually(lambda: ledger.count("begun") > 100)
-            program.kill()
-            program.end()
-        eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
-        verdict = ledger.verdict()
-        assert verdict.is_clean(), verdict
-        assert verdict.accepted >= 100
+    shared.add(Recorder, "bob", tmp_path / "ledger")
+    environment = ENVIRONMENT | {"AMQP_URL": vhost.url()}
+    path = str(tmp_path / "ledger")
+    with Program(PROGRAMS / "sends.py", "killed", path, env=environment) as program:
+        eventually(lambda: ledger.count("begun") > 100)
+        ledger.fault("sender killed")
+        program.kill()
+        program.end()
+    eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
+    verdict = ledger.verdict()
+    assert verdict.is_clean(), verdict
+    assert verdict.accepted >= 100
 
 
 def test_agents_that_are_removed_leave_no_queue_on_the_broker(vhost: BrokerAddress) -> None:

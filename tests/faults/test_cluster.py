@@ -14,6 +14,7 @@ import pytest
 from agency import AMQPSpace
 from tests.broker import Broker
 from tests.faults.cluster import Cluster
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.tools import begin, ends, eventually
@@ -33,7 +34,15 @@ def cluster() -> Iterator[Cluster]:
 class Load:
     """Two applications on whichever nodes there are: ann sends to bob, who notes."""
 
-    def __init__(self, cluster: Cluster, ledger: Ledger, path: Path, *, replicated: bool) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        ledger: Ledger,
+        path: Path,
+        figures: Figures,
+        *,
+        replicated: bool,
+    ) -> None:
         exchange = f"cluster-{uuid.uuid4().hex}"
         options = cluster.options(heartbeat=2)
         self.replicated = replicated
@@ -41,7 +50,7 @@ class Load:
         self.receiving = AMQPSpace(options, exchange=exchange, replicated=replicated)
         self.receiving.add(Recorder, "bob", path)
         self.ann = self.sending.join("ann")
-        self.ledger = ledger
+        self.ledger, self.figures = ledger, figures
         self.number = 0
         for space in (self.sending, self.receiving):
             space.dead_letters.listen(ledger.dead)
@@ -53,15 +62,19 @@ class Load:
         self.number += count
 
     def destroy(self) -> None:
-        ends(self.sending.destroy)
-        ends(self.receiving.destroy)
+        self.figures.stop(self.sending)
+        self.figures.stop(self.receiving)
 
 
 @pytest.fixture(params=[False, True], ids=["on one node", "replicated"])
 def load(
-    request: pytest.FixtureRequest, cluster: Cluster, ledger: Ledger, tmp_path: Path
+    request: pytest.FixtureRequest,
+    cluster: Cluster,
+    ledger: Ledger,
+    figures: Figures,
+    tmp_path: Path,
 ) -> Iterator[Load]:
-    load = Load(cluster, ledger, tmp_path / "ledger", replicated=request.param)
+    load = Load(cluster, ledger, tmp_path / "ledger", figures, replicated=request.param)
     yield load
     load.destroy()
 
@@ -78,7 +91,6 @@ def check(load: Load) -> None:
         WHILE_NODES_COME_BACK,
     )
     verdict = load.ledger.verdict()
-    print(verdict)  # noqa: T201  # the figures of a long run
     assert verdict.is_clean(losses_told=not load.replicated), verdict
     if load.replicated:
         assert verdict.dead == {}
@@ -90,6 +102,7 @@ def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(
     for node in cluster.nodes:
         load.send(50)
         sending = begin(lambda: load.send(100))
+        load.ledger.fault("node killed")
         node.kill()
         ends(sending.result, WHILE_NODES_COME_BACK)
         node.start()
@@ -103,6 +116,7 @@ def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
     for node in cluster.nodes:
         load.send(50)
         sending = begin(lambda: load.send(100))
+        load.ledger.fault("node cut off")
         cluster.cut_off(node)
         ends(sending.result, WHILE_NODES_COME_BACK)
         cluster.join_again(node)
@@ -114,6 +128,7 @@ def test_mail_survives_when_all_nodes_stop_and_start_in_another_order(
 ) -> None:
     load.send(50)
     for node in cluster.nodes:
+        load.ledger.fault("node stopped")
         node.stop()
     with ThreadPoolExecutor(len(cluster.nodes)) as together:
         list(together.map(Broker.start, reversed(cluster.nodes)))

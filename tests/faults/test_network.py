@@ -17,6 +17,7 @@ from agency.spaces import amqp_space
 from agency.spaces.amqp_link import Link, Outcome, Properties, Topology
 from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import options_for
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
@@ -29,8 +30,11 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 class Applications:
     """Applications of one space: each straight to the broker, or through the bad network."""
 
-    def __init__(self, broker: BrokerAddress, proxy: Proxy, ledger: Ledger, path: Path) -> None:
+    def __init__(
+        self, broker: BrokerAddress, proxy: Proxy, ledger: Ledger, path: Path, figures: Figures
+    ) -> None:
         self.broker, self.proxy, self.ledger, self.path = broker, proxy, ledger, path
+        self.figures = figures
         self.exchange = f"network-{random.getrandbits(64):x}"
         self.stack = ExitStack()
         self.number = 0
@@ -45,7 +49,7 @@ class Applications:
         space = AMQPSpace(
             options_for(self.broker, port=port, hostname="127.0.0.1"), exchange=self.exchange
         )
-        self.stack.callback(lambda: ends(space.destroy))
+        self.stack.callback(self.figures.stop, space)
         space.dead_letters.listen(self.ledger.dead)
         return space
 
@@ -62,16 +66,14 @@ class Applications:
 
     def clean(self) -> bool:
         self.drained()
-        verdict = self.ledger.verdict()
-        print(verdict)  # noqa: T201  # the figures of a long run
-        return verdict.is_clean()
+        return self.ledger.verdict().is_clean()
 
 
 @pytest.fixture
 def applications(
-    broker: BrokerAddress, proxy: Proxy, ledger: Ledger, tmp_path: Path
+    broker: BrokerAddress, proxy: Proxy, ledger: Ledger, tmp_path: Path, figures: Figures
 ) -> Iterator[Applications]:
-    applications = Applications(broker, proxy, ledger, tmp_path / "ledger")
+    applications = Applications(broker, proxy, ledger, tmp_path / "ledger", figures)
     with leaves_nothing_behind(), applications.stack:
         yield applications
 
@@ -102,6 +104,7 @@ def cut_at_random(applications: Applications, chance: random.Random, cuts: int) 
         sending = begin(lambda: applications.send(ann, 200))
         eventually(lambda number=number: applications.ledger.count("begun") > number)  # type: ignore[misc]
         for _ in range(chance.randrange(1, 3)):
+            applications.ledger.fault("links cut")
             applications.proxy.cut()
         ends(sending.result)
         eventually(lambda before=before: applications.proxy.accepted > before)  # type: ignore[misc]
@@ -123,6 +126,7 @@ def test_a_link_that_falls_silent_is_noticed_and_made_again(
     _, ann = both_through_the_proxy(applications)
     applications.send(ann, 20)
     before = applications.proxy.accepted
+    applications.ledger.fault("links silent")
     applications.proxy.stall(*ways)
     sending = begin(lambda: applications.send(ann, 20))
     eventually(lambda: applications.proxy.accepted > before)
@@ -138,6 +142,7 @@ def test_a_link_of_which_one_half_is_closed_is_made_again(
     _, ann = both_through_the_proxy(applications)
     applications.send(ann, 20)
     before = applications.proxy.accepted
+    applications.ledger.fault("half closed")
     applications.proxy.half_close(way)
     sending = begin(lambda: applications.send(ann, 20))
     eventually(lambda: applications.proxy.accepted > before)

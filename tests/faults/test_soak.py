@@ -6,15 +6,18 @@ import gc
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from agency import AgencyError, AMQPSpace, LocalSpace
+from agency import AgencyError, AMQPSpace, LocalSpace, NativeSpace, Space
 from tests.broker import Broker
 from tests.faults.conftest import options_for
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
@@ -23,102 +26,152 @@ from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
 from tests.programs import PATIENCE, Program
 
 MINUTES = float(os.environ.get("MINUTES") or 120)
-GROWTH_AN_HOUR = 1 << 20
-"""Bytes of memory, after the first sixth of the time."""
+MEBIBYTE = 1 << 20
+REPORT_INTERVAL = 600.0
+"""Seconds between two lines that say how it goes."""
 
 
 @pytest.mark.soak
 @pytest.mark.broker
 @pytest.mark.timeout(0)
-def test_all_faults_at_random_for_hours(tmp_path: Path, seed: random.Random) -> None:
+def test_all_faults_at_random_for_hours(
+    tmp_path: Path, seed: random.Random, figures: Figures
+) -> None:
     with (
         leaves_nothing_behind(),
         Broker() as broker,
         Proxy(broker.port) as proxy,
-        LocalSpace(grace=1.0) as local,
-        AMQPSpace(options_for(broker.address, port=proxy.port), exchange="soak") as shared,
+        figures.stopping(NativeSpace()) as native,
+        figures.stopping(LocalSpace(grace=1.0)) as local,
+        figures.stopping(
+            AMQPSpace(options_for(broker.address, port=proxy.port), exchange="soak")
+        ) as shared,
     ):
-        soak = Soak(broker, proxy, local, shared, folder=tmp_path, chance=seed)
+        soak = Soak(broker, proxy, (native, local, shared), folder=tmp_path, chance=seed)
         try:
             soak.run(MINUTES * 60)
+            soak.judge(figures)
         finally:
             soak.receiver.__exit__(None, None, None)
+    if MINUTES >= 60:  # before that, chance is larger than the slope
+        assert soak.growth_an_hour() < MEBIBYTE
+
+
+class Load:
+    """What is sent to two agents of one space: one that stays, and one that goes and comes."""
+
+    def __init__(self, space: Space, path: Path, staying: str) -> None:
+        self.space, self.path, self.staying = space, path, staying
+        self.ledger = Ledger(path)
+        space.dead_letters.listen(self.ledger.dead)
+        self.ann = space.join("ann")
+        self.numbers: Counter[str] = Counter()
+        space.add(Recorder, "fleeting", path)
+
+    def send(self, to: str, count: int) -> None:
+        for number in range(self.numbers[to], self.numbers[to] + count):
+            with self.ledger.sending("ann", to, number):
+                self.ann.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
+        self.numbers[to] += count
+
+    def replace(self) -> None:
+        """In the middle of its mail, an agent goes, and another comes in its place."""
+        self.ledger.fault("agent goes and comes")
+        sending = begin(lambda: self.send("fleeting", 50))
+        self.space.remove("fleeting")
+        self.space.add(Recorder, "fleeting", self.path)
+        ends(sending.result, limit=120.0)
+
+    def is_settled(self) -> bool:
+        """Whether all has come that must come, and of the rest it is known what became of it."""
+        verdict = self.ledger.verdict()
+        return not verdict.silent and self.staying not in {item.receiver for item in verdict.lost}
 
 
 class Soak:
-    """A load on a broker and a load on processes, and whoever disturbs them."""
+    """A load on each kind of space, and whoever disturbs them."""
 
     def __init__(
         self,
         broker: Broker,
         proxy: Proxy,
-        local: LocalSpace,
-        shared: AMQPSpace,
+        spaces: tuple[NativeSpace, LocalSpace, AMQPSpace],
         *,
         folder: Path,
         chance: random.Random,
     ) -> None:
         self.broker, self.proxy, self.chance = broker, proxy, chance
-        self.spaces = {"local": local, "shared": shared}
-        self.paths = {name: folder / name for name in self.spaces}
-        self.ledgers = {name: Ledger(path) for name, path in self.paths.items()}
-        self.guests = {name: space.join("ann") for name, space in self.spaces.items()}
-        for name, space in self.spaces.items():
-            space.dead_letters.listen(self.ledgers[name].dead)
-        self.numbers = dict.fromkeys(self.spaces, 0)
+        native, local, shared = spaces
+        self.native = Load(native, folder / "native", "steady")
+        self.local = Load(local, folder / "local", "steady")
+        self.shared = Load(shared, folder / "shared", "bob")
+        self.loads = [self.native, self.local, self.shared]
+        for load in (self.native, self.local):
+            load.space.add(Recorder, "steady", load.path)
         self.receiver = self.start_receiver()
-        local.add(Recorder, "steady", self.paths["local"])
         self.disturbances: list[Callable[[], None]] = [
-            proxy.cut,
-            lambda: proxy.half_close(self.chance.choice(["to_server", "to_client"])),
+            self.cut,
+            self.half_close,
             self.stall,
             self.kill_receiver,
             self.kill_broker,
             self.freeze_broker,
             self.starve_broker,
             self.kill_worker,
+            *(load.replace for load in self.loads),
         ]
+        self.memory: list[tuple[float, int]] = []
 
     def run(self, seconds: float) -> None:
-        memory: list[tuple[float, int]] = []
-        rounds, start = 0, time.monotonic()
+        start = reported = time.monotonic()
         while time.monotonic() - start < seconds:
-            sending = [
-                begin(lambda: self.send("shared", "bob", 100)),
-                begin(lambda: self.send("local", "steady", 100)),
-            ]
+            sending = [begin(partial(load.send, load.staying, 100)) for load in self.loads]
             self.chance.choice(self.disturbances)()
             for one in sending:
                 ends(one.result, limit=120.0)
-            rounds += 1
             gc.collect()
-            memory.append((time.monotonic() - start, psutil.Process().memory_info().rss))
-        eventually(lambda: not self.ledgers["shared"].verdict().lost, limit=120.0)
-        eventually(lambda: not self.ledgers["local"].verdict().silent)
-        for name, ledger in self.ledgers.items():
-            verdict = ledger.verdict()
-            print(name, verdict)  # noqa: T201
-            assert verdict.is_clean(
-                duplicates_allowed=name == "shared", losses_told=name == "local"
-            ), verdict
-            ledger.close()
-        growth = growth_an_hour(memory[len(memory) // 6 :])
-        print(f"{rounds} faults in {seconds / 60:g} minutes, memory {growth / 1e6:+.1f} MB an hour")  # noqa: T201
-        if seconds >= 3600:  # before that, chance is larger than the slope
-            assert growth < GROWTH_AN_HOUR
+            self.memory.append((time.monotonic() - start, psutil.Process().memory_info().rss))
+            if time.monotonic() - reported > REPORT_INTERVAL:
+                reported = time.monotonic()
+                self.report()
 
-    def send(self, name: str, to: str, count: int) -> None:
-        for number in range(self.numbers[name], self.numbers[name] + count):
-            with self.ledgers[name].sending("ann", to, number):
-                self.guests[name].send(
-                    {"to": to, "action": {"name": "note", "args": {"number": number}}}
-                )
-        self.numbers[name] += count
+    def judge(self, figures: Figures) -> None:
+        """Wait for what is under way; then nothing may have failed."""
+        for load in self.loads:
+            eventually(load.is_settled, lambda load=load: str(load.ledger.verdict()), limit=120.0)  # type: ignore[misc]
+            verdict = load.ledger.verdict()
+            figures.add(verdict, type(load.space))
+            load.ledger.close()
+            assert verdict.is_clean(duplicates_allowed=load is self.shared, losses_told=True), (
+                verdict
+            )
+        self.report()
+
+    def report(self) -> None:
+        """How it goes, for whoever looks on: `make soak` does not hold it back."""
+        seconds, size = self.memory[-1]
+        memory = (
+            f"memory {size / MEBIBYTE:.1f} MiB, {self.growth_an_hour() / MEBIBYTE:+.2f} an hour"
+        )
+        print(f"\nafter {seconds / 60:.0f} minutes, {len(self.memory)} rounds: {memory}")  # noqa: T201
+        for load in self.loads:
+            print(f"  {type(load.space).__name__}: {load.ledger.verdict()}", flush=True)  # noqa: T201
+
+    def growth_an_hour(self) -> float:
+        """Bytes, after the first sixth of the time: the slope of the straight line through the points."""
+        points = self.memory[len(self.memory) // 6 :]
+        if len(points) < 3:
+            return 0.0
+        mean_time = sum(when for when, _ in points) / len(points)
+        mean_size = sum(size for _, size in points) / len(points)
+        spread = sum((when - mean_time) ** 2 for when, _ in points)
+        slope = sum((when - mean_time) * (size - mean_size) for when, size in points) / spread
+        return slope * 3600
 
     def start_receiver(self) -> Program:
         url = f"{self.broker.url()}?heartbeat=1"
         program = Program(
-            *(PROGRAMS / "receives.py", "soak", self.paths["shared"]),
+            *(PROGRAMS / "receives.py", "soak", self.shared.path),
             env=ENVIRONMENT | {"AMQP_URL": url},
         )
         program.wait_for("serves")
@@ -126,63 +179,57 @@ class Soak:
 
     # Disturbances
 
+    def cut(self) -> None:
+        self.shared.ledger.fault("links cut")
+        self.proxy.cut()
+
+    def half_close(self) -> None:
+        self.shared.ledger.fault("half closed")
+        self.proxy.half_close(self.chance.choice(["to_server", "to_client"]))
+
     def stall(self) -> None:
+        self.shared.ledger.fault("links silent")
         before = self.proxy.accepted
         self.proxy.stall()
         eventually(lambda: self.proxy.accepted > before)
         self.proxy.resume()
 
     def kill_receiver(self) -> None:
+        self.shared.ledger.fault("receiver killed")
         self.receiver.kill()
         self.receiver.end()
         self.receiver.__exit__(None, None, None)
         self.receiver = self.start_receiver()
 
     def kill_broker(self) -> None:
+        self.shared.ledger.fault("broker killed")
         self.broker.kill()
         self.broker.start()
 
     def freeze_broker(self) -> None:
+        self.shared.ledger.fault("broker frozen")
         self.broker.freeze()
         eventually(lambda: self.chance.random() > 0.97)  # a second or so
         self.broker.thaw()
 
     def starve_broker(self) -> None:
+        self.shared.ledger.fault("broker in need")
         self.broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
         self.broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
 
     def kill_worker(self) -> None:
-        local = self.spaces["local"]
-        local.add(Recorder, "mortal", self.paths["local"])
-        process = self.guests["local"].proxy("mortal", timeout=PATIENCE).process()
-        sending = begin(lambda: self.tell_mortal(self.chance.randrange(1, 50)))
+        load = self.local
+        load.ledger.fault("worker killed")
+        load.space.add(Recorder, "mortal", load.path)
+        process = load.ann.proxy("mortal", timeout=PATIENCE).process()
+        sending = begin(lambda: load.send("mortal", self.chance.randrange(1, 50)))
         psutil.Process(process).kill()
         ends(sending.result)
         eventually(self.mortal_is_gone)
 
-    def tell_mortal(self, count: int) -> None:
-        start = self.numbers.setdefault("mortal", 0)
-        for number in range(start, start + count):
-            with self.ledgers["local"].sending("ann", "mortal", number):
-                self.guests["local"].send(
-                    {"to": "mortal", "action": {"name": "note", "args": {"number": number}}}
-                )
-        self.numbers["mortal"] += count
-
     def mortal_is_gone(self) -> bool:
         try:
-            self.guests["local"].proxy("mortal", timeout=PATIENCE).process()
+            self.local.ann.proxy("mortal", timeout=PATIENCE).process()
         except AgencyError:
             return True
         return False
-
-
-def growth_an_hour(memory: list[tuple[float, int]]) -> float:
-    """The slope of the straight line through the points: bytes an hour."""
-    if len(memory) < 3:
-        return 0.0
-    mean_time = sum(when for when, _ in memory) / len(memory)
-    mean_size = sum(size for _, size in memory) / len(memory)
-    spread = sum((when - mean_time) ** 2 for when, _ in memory)
-    slope = sum((when - mean_time) * (size - mean_size) for when, size in memory) / spread
-    return slope * 3600

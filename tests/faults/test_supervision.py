@@ -31,6 +31,7 @@ from agency import (
     UnknownAgent,
     action,
 )
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, suspend
@@ -139,9 +140,9 @@ class Sender(Agent):
 
 
 @pytest.fixture
-def space() -> Iterator[LocalSpace]:
+def space(figures: Figures) -> Iterator[LocalSpace]:
     """A space, and the certainty that it leaves no process, thread or open file behind."""
-    with leaves_nothing_behind(), LocalSpace(grace=5.0) as space:
+    with leaves_nothing_behind(), figures.stopping(LocalSpace(grace=5.0)) as space:
         yield space
 
 
@@ -224,12 +225,12 @@ def kill_at_random(
                     me.send(note(number, receiver))
             number += 1
             if until_killed == 0:
+                ledger.fault("worker killed")
                 process.kill()
         process.wait(PATIENCE)
     for receiver in ("steady", "phoenix"):
         assert me.proxy(receiver, timeout=PATIENCE).process()
     verdict = ledger.verdict()
-    print(verdict)  # noqa: T201  # the figures of a long run
     assert verdict.is_clean(losses_told=True), verdict
     assert verdict.dead.keys() <= {"agent_died"}
     # What a process began with while it was killed, and could not write down any more: one at a time.

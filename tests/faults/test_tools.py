@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import struct
 import threading
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agency import DeadLetter, MailboxFull, OutcomeUnknown, Reason
+from agency import DeadLetter, MailboxFull, NativeSpace, OutcomeUnknown, Reason
+from tests.faults.figures import Figures, table
 from tests.faults.ledger import Item, Ledger
 from tests.faults.proxy import Proxy
 from tests.faults.tools import ends, leaves_nothing_behind
@@ -30,6 +32,14 @@ def send(ledger: Ledger, *numbers: int, error: Exception | None = None) -> None:
 def begin(ledger: Ledger, *numbers: int) -> None:
     for number in numbers:
         ledger.begun("a", "b", number)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """One of which no figures are shown."""
+    ledger = Ledger(tmp_path / "ledger")
+    yield ledger
+    ledger.close()
 
 
 def items(*numbers: int) -> list[Item]:
@@ -82,6 +92,48 @@ def test_what_is_begun_after_a_later_one_is_out_of_order(ledger: Ledger) -> None
     send(ledger, 1, 2, 3)
     begin(ledger, 2, 1, 3)
     assert ledger.verdict().reordered == items(1)
+
+
+def test_the_times_of_a_ledger_are_those_for_which_somebody_waited(tmp_path: Path) -> None:
+    history = [
+        ("attempted", 1, 10.0),
+        ("accepted", 1, 11.0),
+        ("begun", 1, 12.0),
+        ("fault", 0, 20.0),
+        ("attempted", 2, 50.0),  # nobody waited before
+        ("accepted", 2, 51.0),
+        ("attempted", 3, 52.0),
+        ("accepted", 3, 56.0),
+        ("begun", 2, 58.0),
+        ("dead", 3, 60.0),
+        ("attempted", 4, 90.0),
+        ("refused", 4, 93.0),
+    ]
+    lines = [json.dumps([kind, "a", "b", number, when, ""]) for kind, number, when in history]
+    (tmp_path / "history").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    verdict = Ledger(tmp_path / "history").verdict()
+    assert (verdict.longest_gap, verdict.longest_wait, verdict.duration) == (8.0, 4.0, 83.0)
+    assert sum(verdict.faults.values()) == 1
+
+
+def test_the_figures_of_a_run_are_a_row_for_each_load_with_the_longest_stop(
+    ledger: Ledger,
+) -> None:
+    send(ledger, 1, 2)
+    begin(ledger, 1, 2, 2)
+    ledger.fault("b killed")
+    figures = Figures("kills")
+    for _ in range(2):
+        with figures.stopping(NativeSpace()):
+            pass
+    figures.add(ledger.verdict())
+    [row] = figures.rows()
+    assert (row.run, row.space, row.faults, row.accepted) == ("kills", "NativeSpace", 1, 2)
+    assert (row.begun_twice, row.lost) == (1, 0)
+    assert row.longest_stop > 0
+    head, rule, line = table([row]).splitlines()
+    assert len({cells.count("|") for cells in (head, rule, line)}) == 1
+    assert line.startswith("| kills | NativeSpace | 1 | 2 |")
 
 
 def test_another_process_may_write_in_the_same_ledger(ledger: Ledger, tmp_path: Path) -> None:

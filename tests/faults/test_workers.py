@@ -23,6 +23,7 @@ from agency import (
     RequestError,
     action,
 )
+from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Odd, Recorder
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, suspend
@@ -35,9 +36,9 @@ ENVIRONMENT = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *s
 
 
 @pytest.fixture
-def space() -> Iterator[LocalSpace]:
+def space(figures: Figures) -> Iterator[LocalSpace]:
     """A space, and the certainty that it leaves no process, thread or open file behind."""
-    with leaves_nothing_behind(), LocalSpace(grace=1.0) as space:
+    with leaves_nothing_behind(), figures.stopping(LocalSpace(grace=1.0)) as space:
         yield space
 
 
@@ -64,6 +65,7 @@ def kill_at_random(
                     )
             number += 1
             if until_killed == 0:
+                ledger.fault("worker killed")
                 process.kill()
         # Whoever asks is told of the death, in one way or the other.
         with pytest.raises((AgentNotFound, OutcomeUnknown)):
@@ -74,7 +76,6 @@ def kill_at_random(
 
 def check(ledger: Ledger) -> None:
     verdict = ledger.verdict()
-    print(verdict)  # noqa: T201  # the figures of a long run
     assert verdict.is_clean(losses_told=True), verdict
     assert {item.receiver for item in verdict.lost} <= {"mortal"}
     assert verdict.dead.keys() <= {"agent_died", "agent_removed", "no_such_agent"}

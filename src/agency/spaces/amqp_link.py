@@ -181,17 +181,17 @@ class Link:
             lambda: self._with_member(agent_id, lambda m: m.consume(on_delivery, prefetch))
         )
 
-    def stop_consuming(self, agent_id: str) -> None:
-        """Return when nothing more will be delivered from the mailbox; express deliveries go on
-        until `release`.
-
-        What was delivered can still be acknowledged.
+    def withdraw(self, agent_id: str) -> None:
+        """Return when nobody finds the mailbox any more: what is sent to it from now on is UNROUTABLE.
+        What it holds goes on to be delivered; `Topology.last_key` writes behind it.
         """
         done: Future[None] = Future()
         self._submit(
-            lambda: self._with_member(agent_id, lambda m: m.cancel(partial(_set, done)), done)
+            lambda: self._with_member(
+                agent_id, lambda m: m.withdraw(partial(_set, done, None)), partial(_set, done, None)
+            )
         )
-        self._settled(done)
+        self._settled(done, otherwise=None)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Take a delivery out of its mailbox. From any thread; returns at once; ignored if it came
@@ -205,23 +205,26 @@ class Link:
         self._commands.append(partial(self._members.set_aside, delivery))
         self._wake()
 
-    def release(self, agent_id: str, *, delete_mailbox: bool) -> None:
+    def release(self, agent_id: str, *, delete_mailbox: bool) -> int:
         """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
         successor or go.
 
         Never raises for want of a connection: then the lease ends with it, and the mailbox expires.
+
+        Returns:
+            The number of messages that went with the mailbox and had not been delivered.
         """
-        done: Future[None] = Future()
+        done: Future[int] = Future()
 
         def release() -> None:
             self._with_member(
                 agent_id,
                 lambda m: m.release(delete_mailbox=delete_mailbox, done=partial(_set, done)),
-                done,
+                partial(_set, done, 0),
             )
 
         self._submit(release)
-        self._settled(done)
+        return self._settled(done, otherwise=0)
 
     def publish(
         self, routing_key: str, body: bytes, properties: Properties, *, timeout: float
@@ -336,12 +339,15 @@ class Link:
             raise SpaceClosed("the link belongs to the process that was forked; open another here")
 
     def _with_member(
-        self, agent_id: str, act: Callable[[Member], None], done: Future[None] | None = None
+        self,
+        agent_id: str,
+        act: Callable[[Member], None],
+        otherwise: Callable[[], None] | None = None,
     ) -> None:
         if (member := self._members.by_id.get(agent_id)) is not None:
             act(member)
-        elif done is not None:
-            done.set_result(None)
+        elif otherwise is not None:
+            otherwise()
 
     def _changed(self) -> None:
         """Something about the connections changed; decides whether `connect` has succeeded or
@@ -361,14 +367,16 @@ class Link:
         except TimeoutError:
             raise BrokerUnreachable("the AMQP server does not answer") from None
 
-    def _settled(self, done: Future[None]) -> None:
+    def _settled(self, done: Future[_Value], *, otherwise: _Value) -> _Value:
         try:
-            done.result(0.05 if self._silent else _COMMAND_TIME)
-            self._silent = False
+            value = done.result(0.05 if self._silent else _COMMAND_TIME)
         except TimeoutError:
             if not self._silent:
                 _log.warning("the AMQP server does not answer; going on without")
             self._silent = True  # whoever has many ids to release shall not wait for each
+            return otherwise
+        self._silent = False
+        return value
 
 
 def _value_of(future: Future[_Value], timeout: float) -> _Value:
@@ -380,9 +388,12 @@ def _value_of(future: Future[_Value], timeout: float) -> _Value:
     return future.result(0)
 
 
-def _set(future: Future[None]) -> None:
+def _set(future: Future[_Value], value: _Value) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(value)
+
+
+def _nothing() -> None: ...
 
 
 def _check_routing_key(text: str) -> None:

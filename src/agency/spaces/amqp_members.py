@@ -160,7 +160,8 @@ class Member:
         self._lease_consumer = ""
         self._mail_consumer = ""
         self._express_consumer = ""
-        self._mail_wanted = False
+        self._withdrawn = False
+        self._not_yet_deleted: set[str] = set()
         self._on_delivery: Callable[[Delivery], None] | None = None
         self._prefetch = 1
         self._timer: object | None = None
@@ -180,21 +181,14 @@ class Member:
     def consume(self, on_delivery: Callable[[Delivery], None], prefetch: int) -> None:
         """Have mail delivered from now on, after every reconnect as well."""
         self._on_delivery, self._prefetch = on_delivery, prefetch
-        self._mail_wanted = True
         if self._held:
             self._start_consumers()
 
-    def cancel(self, done: Callable[[], None]) -> None:
-        """Take no more from the mailbox; acknowledgements of what was delivered still count. Then
-        call `done`.
-        """
-        self._mail_wanted = False
-        consumer, self._mail_consumer = self._mail_consumer, ""
-        if consumer and self._is_open():
-            self._deliveries.consumers.discard(
-                consumer.encode()
-            )  # pika gives back what still comes
-            self._channel.basic_cancel(consumer, callback=lambda _frame: done())
+    def withdraw(self, done: Callable[[], None]) -> None:
+        """Have nobody find the mailbox any more, and go on to take what is in it. Then call `done`."""
+        self._withdrawn = True
+        if self._held and self._is_open():
+            self._bind(lambda _frame: done())
         else:
             done()
 
@@ -220,30 +214,42 @@ class Member:
             del self._unacknowledged[tag]
             self._channel.basic_reject(tag, requeue=False)
 
-    def release(self, *, delete_mailbox: bool, done: Callable[[], None]) -> None:
-        """Give the id back: delete the mailbox if asked, then the lease, then call `done`.
+    def release(self, *, delete_mailbox: bool, done: Callable[[int], None]) -> None:
+        """Give the id back: delete the mailbox if asked, then the lease; then call `done` with the number
+        of messages that went with the mailbox, undelivered. All others have been delivered by then.
 
         Without a connection only the claim ends; the mailbox expires by itself.
         """
         channel = self._channel
         held = self._held and self._is_open()
-        self._on_delivery = None
         self._held = False
-        if not held:
-            self.end()
-            done()
-            return
+        left = 0
 
         def released(*_: object) -> None:
             if not self._ended:
                 self.end()
-                done()
+                done(left)
 
+        def deleted(queue: str, frame: Any) -> None:
+            nonlocal left
+            left += frame.method.message_count
+            self._deleted(queue)
+
+        if not held:
+            released()
+            return
         channel.add_on_close_callback(released)
         if delete_mailbox:
-            channel.queue_delete(self._mailbox)
-            channel.queue_delete(self._express)
-        channel.queue_delete(self._lease, callback=released)
+            # The server answers, then delivers what was under way, and then ends the consumers.
+            queues = [self._mailbox, self._express]
+            consumers = {self._mail_consumer, self._express_consumer} - {""}
+            self._not_yet_deleted = {*queues, *consumers}
+            self._when_deleted = partial(channel.queue_delete, self._lease, callback=released)
+            for queue in queues:
+                channel.queue_delete(queue, callback=partial(deleted, queue))
+        else:
+            self._on_delivery = None
+            channel.queue_delete(self._lease, callback=released)
 
     def reassert(self) -> None:
         """Make sure that the lease is still ours."""
@@ -309,12 +315,23 @@ class Member:
             arguments = topology.mailbox_arguments
             channel.queue_declare(self._mailbox, durable=True, arguments=arguments)
             channel.queue_declare(self._express, durable=True, arguments=arguments)
-            *others, last = topology.bindings(self.agent_id)
-            for queue, key in others:
-                channel.queue_bind(queue, topology.exchange, key)
-            queue, key = last
-            bound = partial(self._bound, generation)
-            channel.queue_bind(queue, topology.exchange, key, callback=bound)
+            self._bind(partial(self._bound, generation))
+
+    def _bind(self, bound: Callable[[Any], None]) -> None:
+        """Have the mailbox found by others, or by nobody if it is withdrawn; then call `bound`."""
+        topology, channel = self._members.topology, self._channel
+        wanted, unwanted = topology.bindings(self.agent_id), list[tuple[str, str]]()
+        if self._withdrawn:
+            wanted, unwanted = topology.last_bindings(self.agent_id), wanted
+        steps = [
+            partial(channel.queue_bind, queue, topology.exchange, key) for queue, key in wanted
+        ]
+        steps += [
+            partial(channel.queue_unbind, queue, topology.exchange, key) for queue, key in unwanted
+        ]
+        for step in steps[:-1]:
+            step()
+        steps[-1](callback=bound)
 
     def _bound(self, generation: int, _frame: Any) -> None:
         if generation != self.generation or not self._held:
@@ -332,7 +349,7 @@ class Member:
         with self._members.connection.batch():
             if not self._express_consumer:
                 self._express_consumer = self._consume(self._express, prefetch=0)  # no limit
-            if self._mail_wanted and not self._mail_consumer:
+            if not self._mail_consumer:
                 self._mail_consumer = self._consume(self._mailbox, prefetch=self._prefetch)
 
     def _consume(self, queue: str, prefetch: int) -> str:
@@ -373,12 +390,22 @@ class Member:
             self._lose("its lease had vanished", retry_in=0)
 
     def _cancelled(self, generation: int, frame: Any) -> None:
-        if generation != self.generation or not self._held:
-            return  # of an earlier channel, or of an id that is being given back
+        if generation != self.generation:
+            return  # of an earlier channel
+        self._deleted(frame.method.consumer_tag)
+        if not self._held:
+            return
         if frame.method.consumer_tag == self._lease_consumer:
             self._lose("its lease was deleted", retry_in=0)
         else:
             self._lose("its mailbox was deleted or became unavailable", retry_in=0)
+
+    def _deleted(self, queue_or_consumer: str) -> None:
+        """One thing less that `release` waits for."""
+        if queue_or_consumer in self._not_yet_deleted:
+            self._not_yet_deleted.discard(queue_or_consumer)
+            if not self._not_yet_deleted:
+                self._when_deleted()
 
     def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
         """The server closed the channel, or the connection did; then `Members._lost` does the rest."""

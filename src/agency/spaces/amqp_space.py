@@ -184,9 +184,15 @@ class AMQPSpace(Space):
     def _release(self, agent_id: str) -> None:
         self._inboxes.pop(agent_id, None)
         try:
-            self._link.release(agent_id, delete_mailbox=True)
+            left = self._link.release(agent_id, delete_mailbox=True)
         except Exception:
             logger.exception("the id %r could not be given back in order", agent_id)
+            return
+        for _ in range(left):
+            letter = DeadLetter(
+                Reason.AGENT_REMOVED, None, f"it was in the mailbox of {agent_id!a}"
+            )
+            self._dead_letters.add(letter)
 
     def _connect(self, resident: Resident) -> None:
         inbox = self._inboxes[resident.agent.id]
@@ -197,9 +203,9 @@ class AMQPSpace(Space):
         )
 
     def _disconnect(self, resident: Resident) -> None:
-        self._turn_away(resident.agent.id)
         try:
-            self._link.stop_consuming(resident.agent.id)
+            self._link.withdraw(resident.agent.id)
+            self._turn_away(resident.agent.id)
         except SpaceClosed:
             pass  # its before_remove has destroyed the space
 
@@ -220,7 +226,7 @@ class AMQPSpace(Space):
         arrived = self._markers[marker.id] = threading.Event()
         try:
             properties = amqp_wire.to_properties(marker, None, self._account)
-            key = self._topology.key(agent_id)
+            key = self._topology.last_key(agent_id)
             self._link.publish(key, encode(marker.message), properties, timeout=0)
             if self._server_is_quick:
                 self._server_is_quick = arrived.wait(_TURN_AWAY_TIME)
