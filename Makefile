@@ -7,6 +7,8 @@ ARGS :=
 export SEED MINUTES
 # In a process of its own, as in a program: transformers imports itself piece by piece, and minds who did so before.
 MODELS := tests/demo/test_chatty_ai.py
+# The stacks that faulthandler shows after a minute are of no use where tests take many.
+LONG := -o faulthandler_timeout=0
 QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
 .DEFAULT_GOAL := help
@@ -27,11 +29,11 @@ quick: $(VENV)/dev.ready ## the tests that stay in one process, in less than hal
 
 faults: $(VENV)/dev.ready ## the tests of faults, the long ones too, for an hour (SEED=7 repeats one)
 	@scripts/system-packages rabbitmq
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not soak" -rP tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(LONG) -m "not soak" tests/faults $(ARGS)
 
 soak: $(VENV)/dev.ready ## all faults at random for two hours (MINUTES=10, SEED=7)
 	@scripts/system-packages rabbitmq
-	$(BIN)/python -m pytest -m soak -s tests/faults $(ARGS)
+	$(BIN)/python -m pytest $(LONG) -m soak -s tests/faults $(ARGS)
 
 demo: $(VENV)/demo.ready ## set up what the demo needs and show it at http://localhost:8080
 	$(BIN)/python examples/demo/demo_local.py

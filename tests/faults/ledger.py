@@ -41,15 +41,15 @@ class Item(NamedTuple):
 class Verdict:
     """What the ledger says. The first five are the failures; all are empty when all is well."""
 
-    lost: list[Item]
+    lost: list[Item] = field(default_factory=list)
     """Accepted, and never begun."""
-    phantom: list[Item]
+    phantom: list[Item] = field(default_factory=list)
     """Begun, although it was never sent or was refused."""
-    duplicated: list[Item]
+    duplicated: list[Item] = field(default_factory=list)
     """Begun more than once."""
-    reordered: list[Item]
+    reordered: list[Item] = field(default_factory=list)
     """First begun after a later one of the same sender and receiver."""
-    silent: list[Item]
+    silent: list[Item] = field(default_factory=list)
     """Accepted, never begun, and not among the dead letters either."""
     attempted: int = 0
     accepted: int = 0

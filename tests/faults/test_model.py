@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import hypothesis
@@ -41,6 +43,8 @@ from agency import (
 )
 from tests.broker import BrokerAddress
 from tests.faults.conftest import options_for
+from tests.faults.figures import Figures
+from tests.faults.ledger import Verdict
 from tests.faults.proxy import Proxy
 from tests.faults.tools import eventually
 from tests.programs import PATIENCE
@@ -97,6 +101,9 @@ class Model(RuleBasedStateMachine):
     """The space beside a dict: whoever is in it, and the numbers they have noted."""
 
     kind: str
+    figures: Figures
+    sent: Counter[str]
+    """Over all that Hypothesis tries: messages and faults."""
     options: Any = None
     proxy: Proxy | None = None
 
@@ -116,9 +123,10 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "space"):
-            self.space.destroy()
+            self.figures.stop(self.space)
 
     def ask(self, to: str, name: str, /, **args: Any) -> Any:
+        self.sent["messages"] += 1
         message = {"to": to, "action": {"name": name, "args": args}}
         return self.me.request(message, timeout=PATIENCE)
 
@@ -144,6 +152,7 @@ class Model(RuleBasedStateMachine):
         if agent_id in self.noted:
             self.check(agent_id)
             self.space.remove(agent_id)
+            self.sent["faults"] += 1
             del self.noted[agent_id]
         else:
             with pytest.raises(UnknownAgent):
@@ -156,6 +165,7 @@ class Model(RuleBasedStateMachine):
         if agent_id in self.noted:
             self.space.remove(agent_id)
         self.space.add(Notebook, agent_id)
+        self.sent["faults"] += 1
         with pytest.raises(OutcomeUnknown):
             self.ask(agent_id, "die")
         self.noted.pop(agent_id, None)
@@ -165,18 +175,21 @@ class Model(RuleBasedStateMachine):
     def cut(self) -> None:
         """Every connection to the broker breaks."""
         assert self.proxy is not None
+        self.sent["faults"] += 1
         self.proxy.cut()
 
     # Speaking
 
     @rule(to=ids, number=numbers)
     def send(self, to: str, number: int) -> None:
+        self.sent["messages"] += 1
         self.me.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
         if to in self.noted:
             self.noted[to].append(number)
 
     @rule(number=numbers)
     def broadcast(self, number: int) -> None:
+        self.sent["messages"] += 1
         self.me.send({"to": "*", "action": {"name": "note", "args": {"number": number}}})
         for noted in self.noted.values():
             noted.append(number)
@@ -193,6 +206,7 @@ class Model(RuleBasedStateMachine):
     @rule(to=ids, number=numbers)
     def fail(self, to: str, number: int) -> None:
         if to in self.noted:
+            self.sent["faults"] += 1
             with pytest.raises(ActionError, match=f"after {number}"):
                 self.ask(to, "note_and_fail", number=number)
             self.noted[to].append(number)
@@ -241,18 +255,28 @@ class Model(RuleBasedStateMachine):
 
 
 @contextmanager
-def model(kind: str, request: pytest.FixtureRequest, *, bad_network: bool) -> Iterator[type[Model]]:
-    if kind != "AMQPSpace":
-        yield type("TheModel", (Model,), {"kind": kind})
-        return
-    broker: BrokerAddress = request.getfixturevalue("broker")
-    with Proxy(broker.port) as proxy:
-        members = {
-            "kind": kind,
-            "options": options_for(broker, hostname="127.0.0.1", port=proxy.port),
-            "proxy": proxy if bad_network else None,
-        }
+def model(
+    kind: str, request: pytest.FixtureRequest, figures: Figures, *, bad_network: bool
+) -> Iterator[type[Model]]:
+    """The machine for Hypothesis; notes its figures when nothing has gone wrong."""
+    members: dict[str, Any] = {"kind": kind, "figures": figures, "sent": Counter()}
+    began = time.monotonic()
+    with ExitStack() as stack:
+        if kind == "AMQPSpace":
+            broker: BrokerAddress = request.getfixturevalue("broker")
+            proxy = stack.enter_context(Proxy(broker.port))
+            members["options"] = options_for(broker, hostname="127.0.0.1", port=proxy.port)
+            members["proxy"] = proxy if bad_network else None
         yield type("TheModel", (Model,), members)
+    sent = members["sent"]
+    figures.add(
+        Verdict(
+            accepted=sent["messages"],
+            begun=sent["messages"],
+            faults={"of all kinds": sent["faults"]},
+            duration=time.monotonic() - began,
+        )
+    )
 
 
 CALM = settings(
@@ -260,21 +284,23 @@ CALM = settings(
 )
 
 
-def test_a_space_does_what_its_model_does(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_space_does_what_its_model_does(
+    kind: str, request: pytest.FixtureRequest, figures: Figures
+) -> None:
     how = settings(CALM, max_examples=4, stateful_step_count=12, derandomize=True)
-    with model(kind, request, bad_network=False) as machine:
+    with model(kind, request, figures, bad_network=False) as machine:
         run_state_machine_as_test(machine, settings=how)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_space_does_what_its_model_does_for_long(
-    kind: str, request: pytest.FixtureRequest
+    kind: str, request: pytest.FixtureRequest, figures: Figures
 ) -> None:
     """On AMQP the link breaks at random besides. About ten minutes for the three."""
     seed = int(os.environ.get("SEED") or secrets.randbits(32))
     print(f"repeat with SEED={seed}")  # noqa: T201
     examples = {"NativeSpace": 1000, "LocalSpace": 60, "AMQPSpace": 60}[kind]
     how = settings(CALM, max_examples=examples, stateful_step_count=50)
-    with model(kind, request, bad_network=True) as machine:
+    with model(kind, request, figures, bad_network=True) as machine:
         run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=how)
