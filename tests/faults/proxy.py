@@ -6,7 +6,7 @@
         proxy.cut()                            # every connection ends at once, with a reset
 
 It passes bytes on as they come until it is told otherwise. Of AMQP it knows how frames begin and
-end, enough to make the server's confirms disappear. Its methods may be called from any thread and
+end, enough to make answers of the server disappear. Its methods may be called from any thread and
 have taken effect when they return.
 """
 
@@ -22,9 +22,10 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
-__all__ = ["Proxy", "Way"]
+__all__ = ["Answer", "Proxy", "Way"]
 
 Way = Literal["to_server", "to_client"]
+Answer = Literal["confirm", "consume-ok"]
 
 LOOPBACK: Final = "127.0.0.1"
 _LIMIT: Final = 30.0
@@ -32,7 +33,10 @@ _CHUNK: Final = 64 * 1024
 
 _FRAME_HEAD: Final = struct.Struct(">BHL")  # AMQP 0-9-1 section 2.3.5: type, channel, size
 _METHOD: Final = 1
-_CONFIRMS: Final = {(60, 80), (60, 120)}  # basic.ack and basic.nack, which servers send as confirms
+_METHODS: Final[dict[Answer, set[tuple[int, int]]]] = {
+    "confirm": {(60, 80), (60, 120)},  # basic.ack and basic.nack, which servers send as confirms
+    "consume-ok": {(60, 21)},
+}
 
 _Value = TypeVar("_Value")
 
@@ -45,7 +49,7 @@ class Proxy:
         self.accepted = 0
         """How many connections clients have made so far."""
         self.swallowed = 0
-        """How many confirms have disappeared so far."""
+        """How many answers have disappeared so far."""
         self._server_port = server_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -56,7 +60,7 @@ class Proxy:
         self._slice = _CHUNK
         self._delay: Callable[[], float] = lambda: 0.0
         self._budget: int | None = None
-        self._swallow = False
+        self._swallow: set[tuple[int, int]] = set()
 
     # What it can do
 
@@ -120,9 +124,10 @@ class Proxy:
         """Cut each connection once this many bytes have gone through it, both ways together."""
         self._do(lambda: setattr(self, "_budget", size))
 
-    def swallow_confirms(self, swallow: bool = True) -> None:
-        """Let the server have every message, and the client no word of it."""
-        self._do(lambda: setattr(self, "_swallow", swallow))
+    def swallow(self, *answers: Answer) -> None:
+        """Let the server have all that the client says, and the client none of these answers to it."""
+        methods = set().union(*(_METHODS[answer] for answer in answers))
+        self._do(lambda: setattr(self, "_swallow", methods))
 
     @property
     def connections(self) -> int:
@@ -248,14 +253,14 @@ class _Frames:
         self._frame = b""  # of the current one, what has come
         self._passed = 0  # of that, how much has been passed on
 
-    def feed(self, data: bytes, swallow: bool) -> tuple[bytes, int]:
-        """What to pass on now, and how many confirms were left out. While they are, what may be the
-        beginning of one is kept back.
+    def feed(self, data: bytes, swallow: set[tuple[int, int]]) -> tuple[bytes, int]:
+        """What to pass on now, and how many of these methods were left out. While they are, what may be
+        the beginning of one is kept back.
         """
         data = self._frame + data
         out, gone, start = [], 0, 0
         while (end := _end_of_frame(data, start)) is not None:
-            if swallow and not self._passed and _is_confirm(data, start):
+            if swallow and not self._passed and _method(data, start) in swallow:
                 gone += 1
             else:
                 out.append(data[start + self._passed : end])
@@ -275,11 +280,12 @@ def _end_of_frame(data: bytes, start: int) -> int | None:
     return end if end <= len(data) else None
 
 
-def _is_confirm(data: bytes, start: int) -> bool:
+def _method(data: bytes, start: int) -> tuple[int, ...] | None:
+    """Class and method, if the frame is one of a method."""
     kind, _, size = _FRAME_HEAD.unpack_from(data, start)
     if kind != _METHOD or size < 4:
-        return False
-    return struct.unpack_from(">HH", data, start + _FRAME_HEAD.size) in _CONFIRMS
+        return None
+    return struct.unpack_from(">HH", data, start + _FRAME_HEAD.size)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -5,6 +5,7 @@ are in `test_cluster.py`.
 from __future__ import annotations
 
 import json
+import queue
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import amqp
 import pytest
 
-from agency import AgentIdInUse, AMQPSpace
+from agency import Agent, AgentIdInUse, AMQPOptions, AMQPSpace
+from agency.spaces.amqp_link import Delivery, Link, Properties, Topology
 from tests.broker import BrokerAddress
 from tests.faults.conftest import options_for
 from tests.faults.ledger import Ledger
 from tests.faults.members import Odd, Recorder
+from tests.faults.proxy import Proxy
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
-from tests.faults.tools import eventually, queues_of
+from tests.faults.tools import begin, ends, eventually, queues_of
 from tests.programs import PATIENCE, Program
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
@@ -73,6 +76,58 @@ def test_a_message_that_five_receivers_died_of_is_set_aside_and_those_behind_it_
     space.destroy()
     eventually(lambda: queues_of(vhost) == {"agency.v1.dead-letters": 1})
     assert dead_letter(vhost) == call("note_and_die", 0) | {"from": "ann"}
+
+
+@pytest.fixture
+def proxy(vhost: BrokerAddress) -> Iterator[Proxy]:
+    """A bad network before the broker."""
+    with Proxy(vhost.port) as proxy:
+        yield proxy
+
+
+def test_a_server_that_forgets_to_confirm_is_connected_to_again_and_the_message_begun_once(
+    vhost: BrokerAddress, space: AMQPSpace, proxy: Proxy, ledger: Ledger, tmp_path: Path
+) -> None:
+    space.add(Recorder, "bob", tmp_path / "ledger")
+    with AMQPSpace(through(proxy, vhost), replicated=True) as sending:
+        ann = sending.join("ann")
+        before = proxy.accepted
+        proxy.swallow("confirm")
+        unconfirmed = begin(lambda: send(ledger, ann, 0))
+        eventually(lambda: proxy.swallowed > 0)
+        proxy.swallow()
+        ends(unconfirmed.result)
+        assert proxy.accepted > before
+        send(ledger, ann, 1)
+    eventually(lambda: not ledger.verdict().lost)
+    assert ledger.verdict().is_clean()
+
+
+def test_a_server_that_forgets_a_consumer_is_connected_to_again(
+    vhost: BrokerAddress, proxy: Proxy
+) -> None:
+    delivered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+    link = Link.connect(through(proxy, vhost), Topology("forgetful", replicated=True))
+    try:
+        link.claim("a")
+        proxy.swallow("consume-ok")
+        link.consume("a", delivered.put)
+        eventually(lambda: proxy.swallowed > 0)
+        proxy.swallow()
+        link.publish("a", b"{}", Properties(message_id="1"), timeout=PATIENCE)
+        assert delivered.get(timeout=PATIENCE).body == b"{}"
+    finally:
+        link.release("a", delete_mailbox=True)
+        link.close(1.0)
+
+
+def through(proxy: Proxy, vhost: BrokerAddress) -> AMQPOptions:
+    return options_for(vhost, hostname="127.0.0.1", port=proxy.port)
+
+
+def send(ledger: Ledger, sender: Agent, number: int) -> None:
+    with ledger.sending(sender.id, "bob", number):
+        sender.send(call("note", number))
 
 
 def call(name: str, number: int) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def test_confirms_are_swallowed_whole_and_nothing_else(link: tuple[Proxy, socket
     proxy, client = link
     ack, nack, deliver = frame(60, 80), frame(60, 120), frame(60, 60)
     assert echoed(client, deliver + ack[:9]) == deliver + ack[:9]
-    proxy.swallow_confirms()
+    proxy.swallow("confirm")
     client.sendall(ack[9:] + ack + nack[:3])
     client.sendall(nack[3:] + deliver)
     expected = ack[9:] + deliver
@@ -278,7 +278,7 @@ def test_confirms_are_swallowed_whole_and_nothing_else(link: tuple[Proxy, socket
         received += client.recv(65536)
     assert received == expected
     assert proxy.swallowed == 2
-    proxy.swallow_confirms(False)
+    proxy.swallow()
     assert echoed(client, ack) == ack
 
 

@@ -1,0 +1,73 @@
+"""What `agency.testing` asks of every space, where it is hardest: on replicated mailboxes, and over a link that is cut
+again and again.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from agency import AMQPSpace, Space
+from agency.testing import SharedSpaceConformance, SpaceConformance
+from tests.broker import BrokerAddress
+from tests.faults.conftest import options_for
+from tests.faults.proxy import Proxy
+
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(180)]
+
+
+class _Replicated:
+    @pytest.fixture(autouse=True)
+    def _own_exchange(self, broker: BrokerAddress) -> None:
+        self.broker = broker
+        self.exchange = f"conformance-{secrets.token_hex(8)}"
+
+    def make_space(self) -> Space:
+        return AMQPSpace(options_for(self.broker), exchange=self.exchange, replicated=True)
+
+
+class TestReplicatedMailboxes(_Replicated, SpaceConformance):
+    pass
+
+
+class TestReplicatedMailboxesOfSeveralApplications(_Replicated, SharedSpaceConformance):
+    def make_application(self) -> Space:
+        return self.make_space()
+
+
+class _OverABadLink:
+    """Every link is cut ten times at random, some three times a second."""
+
+    @pytest.fixture(autouse=True)
+    def _bad_link(self, broker: BrokerAddress, proxy: Proxy, seed: random.Random) -> Iterator[None]:
+        self.options = options_for(broker, hostname="127.0.0.1", port=proxy.port)
+        self.exchange = f"conformance-{secrets.token_hex(8)}"
+        over = threading.Event()
+
+        def cut_at_random() -> None:
+            for _ in range(10):
+                if over.wait(seed.uniform(0.05, 0.5)):
+                    break
+                proxy.cut()
+
+        cutting = threading.Thread(target=cut_at_random)
+        cutting.start()
+        yield
+        over.set()
+        cutting.join()
+
+    def make_space(self) -> Space:
+        return AMQPSpace(self.options, exchange=self.exchange)
+
+
+class TestABadLink(_OverABadLink, SpaceConformance):
+    pass
+
+
+class TestABadLinkBetweenApplications(_OverABadLink, SharedSpaceConformance):
+    def make_application(self) -> Space:
+        return self.make_space()
