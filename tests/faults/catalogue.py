@@ -133,6 +133,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "mail_that_goes_with_its_mailbox_was_delivered_or_is_counted",
         )
         + _tests(
+            "faults/test_network.py",
+            "the_mail_of_an_agent_that_left_while_its_link_was_down_is_counted_when_it_is_back",
+            "who_comes_before_the_mailbox_of_his_predecessor_could_be_deleted_gets_what_is_in_it",
+        )
+        + _tests(
             "native/test_idle_agents.py",
             "adding_removing_and_destroying_from_many_threads_leaves_nothing",
         )

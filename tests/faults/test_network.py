@@ -21,7 +21,7 @@ from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
-from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
+from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, queues_of
 from tests.programs import PATIENCE
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
@@ -237,6 +237,48 @@ def test_what_was_never_written_is_said_not_to_have_been_sent(
     eventually(lambda: "publishing connection lost" in caplog.text)
     with pytest.raises(NotAccepted):
         ann.send({"to": "bob", "action": {"name": "note", "args": {"number": 0}}})
+
+
+def test_the_mail_of_an_agent_that_left_while_its_link_was_down_is_counted_when_it_is_back(
+    applications: Applications, broker: BrokerAddress
+) -> None:
+    receiving, sending = applications.through_proxy(), applications.direct()
+    receiving.add(Recorder, "bob", applications.path)
+    ann = sending.join("ann")
+    applications.ledger.fault("no link")
+    applications.proxy.refuse()
+    applications.send(ann, 20)
+    receiving.remove("bob")
+    applications.proxy.accept()
+    eventually(lambda: applications.ledger.count("dead") == 20)
+    assert applications.ledger.verdict().dead == {"agent_removed": 20}
+    eventually(lambda: len(queues_of_space(broker, applications)) == 3)
+    assert all(name.endswith(".ann") for name in queues_of_space(broker, applications))
+
+
+def queues_of_space(broker: BrokerAddress, applications: Applications) -> list[str]:
+    return [name for name in queues_of(broker) if name.startswith(applications.exchange)]
+
+
+def test_who_comes_before_the_mailbox_of_his_predecessor_could_be_deleted_gets_what_is_in_it(
+    applications: Applications,
+) -> None:
+    receiving, sending = applications.through_proxy(), applications.direct()
+    receiving.add(Recorder, "bob", applications.path)
+    ann = sending.join("ann")
+    applications.ledger.fault("no link")
+    applications.proxy.refuse()
+    applications.send(ann, 20)
+    receiving.remove("bob")
+    coming = begin(lambda: receiving.add(Recorder, "bob", applications.path))
+    applications.proxy.accept()
+    ends(coming.result)
+    applications.send(ann, 20)
+    eventually(
+        lambda: not applications.ledger.verdict().silent,
+        lambda: str(applications.ledger.verdict()),
+    )
+    assert applications.ledger.verdict().is_clean(losses_told=True)
 
 
 def test_a_confirm_that_comes_too_late_confirms_nothing_else(

@@ -155,11 +155,12 @@ class Link:
         claimed: Future[None] = Future()
 
         def claim() -> None:
-            if agent_id in self._members.by_id:
-                claimed.set_exception(
-                    AgentIdInUse(f"agent id {agent_id!r} is in use in this space")
-                )
-                return
+            if (before := self._members.by_id.get(agent_id)) is not None:
+                if not before.is_left_alone:
+                    error = AgentIdInUse(f"agent id {agent_id!r} is in use in this space")
+                    claimed.set_exception(error)
+                    return
+                before.end()
             member = Member(self._members, agent_id, claimed, patience, on_lease)
             self._members.by_id[agent_id] = member
             member.set_up()
@@ -184,14 +185,16 @@ class Link:
     def withdraw(self, agent_id: str) -> None:
         """Return when nobody finds the mailbox any more: what is sent to it from now on is UNROUTABLE.
         What it holds goes on to be delivered; `Topology.last_key` writes behind it.
+
+        Without a connection it returns after 3 s, and the rest is done when there is one.
         """
         done: Future[None] = Future()
         self._submit(
             lambda: self._with_member(
-                agent_id, lambda m: m.withdraw(partial(_set, done, None)), partial(_set, done, None)
+                agent_id, lambda m: m.withdraw(partial(_set, done)), partial(_set, done)
             )
         )
-        self._settled(done, otherwise=None)
+        self._settled(done)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Take a delivery out of its mailbox. From any thread; returns at once; ignored if it came
@@ -205,26 +208,41 @@ class Link:
         self._commands.append(partial(self._members.set_aside, delivery))
         self._wake()
 
-    def release(self, agent_id: str, *, delete_mailbox: bool) -> int:
+    def release(
+        self,
+        agent_id: str,
+        *,
+        delete_mailbox: bool,
+        on_undelivered: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
         successor or go.
 
-        Never raises for want of a connection: then the lease ends with it, and the mailbox expires.
+        Without a connection it returns after 3 s. The rest is done when there is one, unless the link is
+        closed or the id claimed before: then the mailbox is the successor's, or expires.
 
-        Returns:
-            The number of messages that went with the mailbox and had not been delivered.
+        Args:
+            agent_id: One that was claimed; of another, nothing happens.
+            delete_mailbox: Deliver what is still under way, then delete the mailbox.
+            on_undelivered: Gets the number of messages that went with the mailbox and had not been
+                delivered. Called on the I/O thread when all is done.
         """
-        done: Future[int] = Future()
+        done: Future[None] = Future()
+
+        def released(undelivered: int) -> None:
+            on_undelivered(undelivered)
+            _set(done)
 
         def release() -> None:
             self._with_member(
                 agent_id,
-                lambda m: m.release(delete_mailbox=delete_mailbox, done=partial(_set, done)),
-                partial(_set, done, 0),
+                lambda m: m.release(delete_mailbox=delete_mailbox, done=released),
+                partial(_set, done),
             )
 
         self._submit(release)
-        return self._settled(done, otherwise=0)
+        if not self._settled(done):
+            self._submit(lambda: self._with_member(agent_id, Member.leave_alone))
 
     def publish(
         self, routing_key: str, body: bytes, properties: Properties, *, timeout: float
@@ -367,16 +385,16 @@ class Link:
         except TimeoutError:
             raise BrokerUnreachable("the AMQP server does not answer") from None
 
-    def _settled(self, done: Future[_Value], *, otherwise: _Value) -> _Value:
+    def _settled(self, done: Future[None]) -> bool:
+        """Wait, but not for long; whether it is done."""
         try:
-            value = done.result(0.05 if self._silent else _COMMAND_TIME)
+            done.result(0.05 if self._silent else _COMMAND_TIME)
+            self._silent = False
         except TimeoutError:
             if not self._silent:
                 _log.warning("the AMQP server does not answer; going on without")
             self._silent = True  # whoever has many ids to release shall not wait for each
-            return otherwise
-        self._silent = False
-        return value
+        return not self._silent
 
 
 def _value_of(future: Future[_Value], timeout: float) -> _Value:
@@ -388,12 +406,9 @@ def _value_of(future: Future[_Value], timeout: float) -> _Value:
     return future.result(0)
 
 
-def _set(future: Future[_Value], value: _Value) -> None:
+def _set(future: Future[None]) -> None:
     if not future.done():
-        future.set_result(value)
-
-
-def _nothing() -> None: ...
+        future.set_result(None)
 
 
 def _check_routing_key(text: str) -> None:

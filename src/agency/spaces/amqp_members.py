@@ -129,6 +129,7 @@ class Member:
     Attributes:
         generation: Which channel of its life it is at: what belongs to an earlier one (its deliveries, their
             acknowledgements, its closing) is ignored.
+        is_left_alone: Whether it only waits for a connection to clean up behind an agent that has gone.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Member:
         self._mailbox = members.topology.mailbox(agent_id)
         self._express = members.topology.express(agent_id)
         self.generation = 0
+        self.is_left_alone = False
         self._channel: Any = None
         self._held = False
         self._told_held = False
@@ -160,8 +162,13 @@ class Member:
         self._lease_consumer = ""
         self._mail_consumer = ""
         self._express_consumer = ""
+        self._is_bound = False
         self._withdrawn = False
+        self._when_bound: Callable[[], None] = _nothing
+        self._give_back: Callable[[], None] | None = None
+        self._when_released: Callable[[int], None] = _ignored
         self._not_yet_deleted: set[str] = set()
+        self._undelivered = 0
         self._on_delivery: Callable[[Delivery], None] | None = None
         self._prefetch = 1
         self._timer: object | None = None
@@ -183,14 +190,6 @@ class Member:
         self._on_delivery, self._prefetch = on_delivery, prefetch
         if self._held:
             self._start_consumers()
-
-    def withdraw(self, done: Callable[[], None]) -> None:
-        """Have nobody find the mailbox any more, and go on to take what is in it. Then call `done`."""
-        self._withdrawn = True
-        if self._held and self._is_open():
-            self._bind(lambda _frame: done())
-        else:
-            done()
 
     def acknowledged(self, tags: Iterable[int]) -> bytes:
         """The frames that take these deliveries out of the mailbox: one for all those before the
@@ -214,42 +213,31 @@ class Member:
             del self._unacknowledged[tag]
             self._channel.basic_reject(tag, requeue=False)
 
+    def withdraw(self, done: Callable[[], None]) -> None:
+        """Have nobody find the mailbox any more, and go on to take what is in it. Then call `done`: as
+        soon as there is a connection.
+        """
+        self._withdrawn, self._is_bound = True, False
+        self._when_bound = done
+        if self._held and self._is_open():
+            self._bind()
+
     def release(self, *, delete_mailbox: bool, done: Callable[[int], None]) -> None:
         """Give the id back: delete the mailbox if asked, then the lease; then call `done` with the number
         of messages that went with the mailbox, undelivered. All others have been delivered by then.
 
-        Without a connection only the claim ends; the mailbox expires by itself.
+        That begins as soon as there is a connection, and anew if it is lost before the end.
         """
-        channel = self._channel
-        held = self._held and self._is_open()
-        self._held = False
-        left = 0
+        self._when_released = done
+        self._give_back = partial(self._delete, mailbox=delete_mailbox)
+        if not self._claimed.done():
+            self.end()
+        elif self._is_bound:
+            self._give_back()
 
-        def released(*_: object) -> None:
-            if not self._ended:
-                self.end()
-                done(left)
-
-        def deleted(queue: str, frame: Any) -> None:
-            nonlocal left
-            left += frame.method.message_count
-            self._deleted(queue)
-
-        if not held:
-            released()
-            return
-        channel.add_on_close_callback(released)
-        if delete_mailbox:
-            # The server answers, then delivers what was under way, and then ends the consumers.
-            queues = [self._mailbox, self._express]
-            consumers = {self._mail_consumer, self._express_consumer} - {""}
-            self._not_yet_deleted = {*queues, *consumers}
-            self._when_deleted = partial(channel.queue_delete, self._lease, callback=released)
-            for queue in queues:
-                channel.queue_delete(queue, callback=partial(deleted, queue))
-        else:
-            self._on_delivery = None
-            channel.queue_delete(self._lease, callback=released)
+    def leave_alone(self) -> None:
+        """Nobody waits for `release` any more: the id may be claimed anew before that is done."""
+        self.is_left_alone = True
 
     def reassert(self) -> None:
         """Make sure that the lease is still ours."""
@@ -263,7 +251,7 @@ class Member:
         """
         self.generation += 1
         channel, self._channel = self._channel, None
-        self._held = False
+        self._held = self._is_bound = False
         self._unacknowledged.clear()
         self._lease_consumer = self._mail_consumer = self._express_consumer = ""
         if channel is not None and channel.is_open:
@@ -280,6 +268,9 @@ class Member:
         self._members.publisher.forget_probe(self._lease)
         self._members.by_id.pop(self.agent_id, None)
         self.fence()
+        self._has_been_bound()
+        when_released, self._when_released = self._when_released, _ignored
+        when_released(self._undelivered)
 
     def _opened(self, generation: int, channel: Any) -> None:
         if generation != self.generation:
@@ -315,10 +306,10 @@ class Member:
             arguments = topology.mailbox_arguments
             channel.queue_declare(self._mailbox, durable=True, arguments=arguments)
             channel.queue_declare(self._express, durable=True, arguments=arguments)
-            self._bind(partial(self._bound, generation))
+            self._bind()
 
-    def _bind(self, bound: Callable[[Any], None]) -> None:
-        """Have the mailbox found by others, or by nobody if it is withdrawn; then call `bound`."""
+    def _bind(self) -> None:
+        """Have the mailbox found by others, or by nobody if it is withdrawn."""
         topology, channel = self._members.topology, self._channel
         wanted, unwanted = topology.bindings(self.agent_id), list[tuple[str, str]]()
         if self._withdrawn:
@@ -331,17 +322,25 @@ class Member:
         ]
         for step in steps[:-1]:
             step()
-        steps[-1](callback=bound)
+        steps[-1](callback=partial(self._bound, self.generation, self._withdrawn))
 
-    def _bound(self, generation: int, _frame: Any) -> None:
-        if generation != self.generation or not self._held:
+    def _bound(self, generation: int, withdrawn: bool, _frame: Any) -> None:  # of a callback
+        if generation != self.generation or withdrawn != self._withdrawn or not self._held:
             return
         self._failures = 0
         if not self._claimed.done():
             self._claimed.set_result(None)
             self._told_held = True
+        self._is_bound = True
         self._tell(held=True)
         self._start_consumers()
+        self._has_been_bound()
+        if self._give_back is not None:
+            self._give_back()
+
+    def _has_been_bound(self) -> None:
+        when_bound, self._when_bound = self._when_bound, _nothing
+        when_bound()
 
     def _start_consumers(self) -> None:
         if self._on_delivery is None or not self._is_open():
@@ -400,12 +399,32 @@ class Member:
         else:
             self._lose("its mailbox was deleted or became unavailable", retry_in=0)
 
+    def _delete(self, *, mailbox: bool) -> None:
+        """See `release`."""
+        self._held = self._is_bound = False
+        if not mailbox:
+            self._on_delivery = None
+            self._delete_lease()
+            return
+        # The server answers, then delivers what was under way, and then ends the consumers.
+        queues = [self._mailbox, self._express]
+        consumers = {self._mail_consumer, self._express_consumer} - {""}
+        self._not_yet_deleted = {*queues, *consumers}
+        for queue in queues:
+            self._channel.queue_delete(queue, callback=partial(self._queue_deleted, queue))
+
+    def _queue_deleted(self, queue: str, frame: Any) -> None:
+        self._undelivered += frame.method.message_count
+        self._deleted(queue)
+
     def _deleted(self, queue_or_consumer: str) -> None:
-        """One thing less that `release` waits for."""
         if queue_or_consumer in self._not_yet_deleted:
             self._not_yet_deleted.discard(queue_or_consumer)
             if not self._not_yet_deleted:
-                self._when_deleted()
+                self._delete_lease()
+
+    def _delete_lease(self) -> None:
+        self._channel.queue_delete(self._lease, callback=lambda _frame: self.end())
 
     def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
         """The server closed the channel, or the connection did; then `Members._lost` does the rest."""
@@ -414,7 +433,10 @@ class Member:
         self._channel = None
         if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
             return
-        if reason.reply_code == _RESOURCE_LOCKED and not self._claimed.done():
+        if self._give_back is not None:
+            _log.warning("agent %r: its queues stay: %s", self.agent_id, reason.reply_text)
+            self.end()
+        elif reason.reply_code == _RESOURCE_LOCKED and not self._claimed.done():
             self._locked()
         elif reason.reply_code in _FINAL_CODES and not self._claimed.done():
             self._fail(BrokerRefused(f"agent id {self.agent_id!r}: {reason.reply_text}"))
@@ -488,6 +510,12 @@ class Member:
         if self._timer is not None:
             self._members.loop.remove_timeout(self._timer)
             self._timer = None
+
+
+def _nothing() -> None: ...
+
+
+def _ignored(_count: int) -> None: ...
 
 
 def _read_by_hand(*_: object) -> None:

@@ -184,15 +184,11 @@ class AMQPSpace(Space):
     def _release(self, agent_id: str) -> None:
         self._inboxes.pop(agent_id, None)
         try:
-            left = self._link.release(agent_id, delete_mailbox=True)
+            self._link.release(
+                agent_id, delete_mailbox=True, on_undelivered=partial(self._count_lost, agent_id)
+            )
         except Exception:
             logger.exception("the id %r could not be given back in order", agent_id)
-            return
-        for _ in range(left):
-            letter = DeadLetter(
-                Reason.AGENT_REMOVED, None, f"it was in the mailbox of {agent_id!a}"
-            )
-            self._dead_letters.add(letter)
 
     def _connect(self, resident: Resident) -> None:
         inbox = self._inboxes[resident.agent.id]
@@ -218,11 +214,10 @@ class AMQPSpace(Space):
     def _turn_away(self, agent_id: str) -> None:
         """Let the closed door of an agent that has left have the mail that the server still holds:
         each message becomes a dead letter, and whoever waits for it is told. A message of the
-        space's own marks the end.
+        space's own marks the end; it means nothing to a successor, who may get it instead.
         """
-        marker = Envelope.of(
-            {"from": agent_id, "to": agent_id, "action": {"name": "cancel"}}, self._new_id()
-        )
+        message: Message = {"from": agent_id, "to": agent_id, "action": {"name": "cancel"}}
+        marker = Envelope.of(message, self._new_id(), Kind.CANCEL)
         arrived = self._markers[marker.id] = threading.Event()
         try:
             properties = amqp_wire.to_properties(marker, None, self._account)
@@ -234,6 +229,12 @@ class AMQPSpace(Space):
             logger.debug("mail of %r is not turned away: %s", agent_id, error)
         finally:
             del self._markers[marker.id]
+
+    def _count_lost(self, agent_id: str, undelivered: int) -> None:
+        """So many messages went with the mailbox of an agent that has left, and nobody saw them."""
+        for _ in range(undelivered):
+            detail = f"it was in the mailbox of {agent_id!a}"
+            self._dead_letters.add(DeadLetter(Reason.AGENT_REMOVED, None, detail))
 
     # Sending
 
