@@ -541,6 +541,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(
             "faults/test_cluster.py",
             "nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing",
+        )
+        + _tests(
+            "faults/test_replicated.py",
+            "a_server_that_forgets_to_confirm_is_connected_to_again_and_the_message_begun_once",
+            "a_server_that_forgets_a_consumer_is_connected_to_again",
         ),
         lacking="Mailboxes that are not replicated live on one node; while it is down, mail to them counts as "
         "mail to nobody. To replicated ones `send` waits; what an action sends in the seconds without a "
