@@ -7,6 +7,8 @@
     ledger.begun("ann", "bob", 7)              # bob, as the first thing in his action
     verdict = ledger.verdict()
 
+`python -m tests.faults.ledger FILE` prints the verdict on a file.
+
 One line an event in a file that is opened to append: any process may write, and what was written
 survives the death of its writer. Nothing is read before the end. This is the checker that the
 RabbitMQ team uses with Jepsen (`total-queue`), with order added.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -226,3 +229,7 @@ def _reordered(begun: list[Item]) -> list[Item]:
             late.append(item)
         latest[pair] = max(item.number, latest.get(pair, -1))
     return late
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{Ledger(sys.argv[1]).verdict()}\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agency import AMQPSpace, Space
+from agency import AMQPSpace, OutcomeUnknown, Space
 from agency.testing import SharedSpaceConformance, SpaceConformance
 from tests.broker import BrokerAddress
 from tests.faults.conftest import options_for
@@ -39,6 +39,11 @@ class TestReplicatedMailboxesOfSeveralApplications(_Replicated, SharedSpaceConfo
         return self.make_space()
 
 
+@pytest.mark.xfail(
+    raises=OutcomeUnknown,
+    strict=False,
+    reason="what was written twice, and had a receiver with room only the first time, may have been handled",
+)
 class _OverABadLink:
     """Every link is cut ten times at random, some three times a second."""
 
