@@ -537,10 +537,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         42,
-        "Nodes of a cluster are killed in turn.",
+        "Nodes of a cluster are killed in turn, or stopped and started in turn.",
         _tests(
             "faults/test_cluster.py",
             "nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing",
+            "a_rolling_restart_loses_nothing_in_silence_and_reorders_nothing",
         )
         + _tests(
             "faults/test_replicated.py",

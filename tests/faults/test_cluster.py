@@ -110,6 +110,21 @@ def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(
     check(load)
 
 
+def test_a_rolling_restart_loses_nothing_in_silence_and_reorders_nothing(
+    cluster: Cluster, load: Load
+) -> None:
+    """As an operator does it: one node after the other is stopped in order, and started."""
+    for node in cluster.nodes:
+        load.send(50)
+        sending = begin(lambda: load.send(100))
+        load.ledger.fault("node restarted")
+        node.stop()
+        node.start()
+        cluster.wait_until_whole()
+        ends(sending.result, WHILE_NODES_COME_BACK)
+    check(load)
+
+
 def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
     cluster: Cluster, load: Load
 ) -> None:

@@ -85,6 +85,7 @@ def proxy(vhost: BrokerAddress) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.long
 def test_a_server_that_forgets_to_confirm_is_connected_to_again_and_the_message_begun_once(
     vhost: BrokerAddress, space: AMQPSpace, proxy: Proxy, ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_server_that_forgets_to_confirm_is_connected_to_again_and_the_message_
     assert ledger.verdict().is_clean()
 
 
+@pytest.mark.long
 def test_a_server_that_forgets_a_consumer_is_connected_to_again(
     vhost: BrokerAddress, proxy: Proxy
 ) -> None:
