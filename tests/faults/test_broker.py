@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import options_for
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
+from tests.faults.load import TwoApplications, note, send_notes
 from tests.faults.members import Odd, Recorder
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
 from tests.faults.tools import begin, ends, eventually, queues_of
@@ -23,49 +23,23 @@ from tests.programs import PATIENCE, Program
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
-def note(number: int, to: str = "bob") -> dict[str, object]:
-    return {"to": to, "action": {"name": "note", "args": {"number": number}}}
-
-
-class Load:
-    """Two applications on one broker: ann sends to bob, who notes."""
-
-    def __init__(self, broker: BrokerAddress, ledger: Ledger, path: Path, figures: Figures) -> None:
-        exchange = f"broker-{uuid.uuid4().hex}"
-        self.sending = AMQPSpace(options_for(broker), exchange=exchange)
-        self.receiving = AMQPSpace(options_for(broker), exchange=exchange)
-        self.receiving.add(Recorder, "bob", path)
-        self.ann = self.sending.join("ann")
-        self.ledger, self.figures = ledger, figures
-        self.number = 0
-        for space in (self.sending, self.receiving):
-            space.dead_letters.listen(ledger.dead)
-
-    def send(self, count: int) -> None:
-        for number in range(self.number, self.number + count):
-            with self.ledger.sending("ann", "bob", number):
-                self.ann.send(note(number))
-        self.number += count
-
-    def is_clean(self) -> bool:
-        eventually(
-            lambda: not self.ledger.verdict().lost, lambda: str(self.ledger.verdict()), limit=60.0
-        )
-        return self.ledger.verdict().is_clean()
-
-    def destroy(self) -> None:
-        self.figures.stop(self.sending)
-        self.figures.stop(self.receiving)
-
-
 @pytest.fixture
-def load(own_broker: Broker, ledger: Ledger, tmp_path: Path, figures: Figures) -> Iterator[Load]:
-    load = Load(own_broker.address, ledger, tmp_path / "ledger", figures)
+def load(
+    own_broker: Broker, ledger: Ledger, tmp_path: Path, figures: Figures
+) -> Iterator[TwoApplications]:
+    options = options_for(own_broker.address)
+    load = TwoApplications(options, ledger, tmp_path / "ledger", figures)
     yield load
     load.destroy()
 
 
-def kill_and_start(broker: Broker, load: Load, times: int) -> None:
+def is_clean(ledger: Ledger) -> bool:
+    """When all has come that must come."""
+    eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()), limit=60.0)
+    return ledger.verdict().is_clean()
+
+
+def kill_and_start(broker: Broker, load: TwoApplications, times: int) -> None:
     for _ in range(times):
         before = load.number
         sending = begin(lambda: load.send(200))
@@ -77,20 +51,22 @@ def kill_and_start(broker: Broker, load: Load, times: int) -> None:
 
 
 def test_a_broker_that_is_killed_under_load_costs_time_and_no_message(
-    own_broker: Broker, load: Load
+    own_broker: Broker, load: TwoApplications
 ) -> None:
     kill_and_start(own_broker, load, times=1)
-    assert load.is_clean()
+    assert is_clean(load.ledger)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_broker_that_is_killed_ten_times(own_broker: Broker, load: Load) -> None:
+def test_a_broker_that_is_killed_ten_times(own_broker: Broker, load: TwoApplications) -> None:
     kill_and_start(own_broker, load, times=10)
-    assert load.is_clean()
+    assert is_clean(load.ledger)
 
 
-def test_a_broker_that_stands_still_is_waited_for(own_broker: Broker, load: Load) -> None:
+def test_a_broker_that_stands_still_is_waited_for(
+    own_broker: Broker, load: TwoApplications
+) -> None:
     load.send(20)
     load.ledger.fault("broker frozen")
     own_broker.freeze()
@@ -98,7 +74,7 @@ def test_a_broker_that_stands_still_is_waited_for(own_broker: Broker, load: Load
     assert not sending.done()
     own_broker.thaw()
     ends(sending.result, limit=60.0)
-    assert load.is_clean()
+    assert is_clean(load.ledger)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +89,7 @@ def test_a_broker_that_stands_still_is_waited_for(own_broker: Broker, load: Load
     ids=["memory", "disk"],
 )
 def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwhile(
-    own_broker: Broker, load: Load, alarm: tuple[str, ...], relief: tuple[str, ...]
+    own_broker: Broker, load: TwoApplications, alarm: tuple[str, ...], relief: tuple[str, ...]
 ) -> None:
     load.send(20)
     load.ledger.fault("broker in need")
@@ -123,7 +99,7 @@ def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwh
     assert not sending.done()
     own_broker.rabbitmqctl(*relief)
     ends(sending.result, limit=60.0)
-    assert load.is_clean()
+    assert is_clean(load.ledger)
 
 
 def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Broker) -> None:
@@ -211,10 +187,9 @@ def kill_receivers(
     for _ in range(kills):
         with receiver(vhost, path) as program:
             program.wait_for("serves")
-            for _ in range(chance.randrange(1, 100)):
-                with ledger.sending("ann", "bob", number):
-                    ann.send(note(number))
-                number += 1
+            count = chance.randrange(1, 100)
+            send_notes(ledger, ann, "bob", range(number, number + count))
+            number += count
             ledger.fault("receiver killed")
             program.kill()
             program.end()

@@ -4,19 +4,17 @@ accepted comes when its node does. Replicated ones live on all: mail is taken an
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from agency import AMQPSpace
 from tests.broker import Broker
 from tests.faults.cluster import Cluster
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
-from tests.faults.members import Recorder
+from tests.faults.load import TwoApplications
 from tests.faults.tools import begin, ends, eventually
 
 pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(900)]
@@ -31,41 +29,6 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-class Load:
-    """Two applications on whichever nodes there are: ann sends to bob, who notes."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        ledger: Ledger,
-        path: Path,
-        figures: Figures,
-        *,
-        replicated: bool,
-    ) -> None:
-        exchange = f"cluster-{uuid.uuid4().hex}"
-        options = cluster.options(heartbeat=2)
-        self.replicated = replicated
-        self.sending = AMQPSpace(options, exchange=exchange, replicated=replicated)
-        self.receiving = AMQPSpace(options, exchange=exchange, replicated=replicated)
-        self.receiving.add(Recorder, "bob", path)
-        self.ann = self.sending.join("ann")
-        self.ledger, self.figures = ledger, figures
-        self.number = 0
-        for space in (self.sending, self.receiving):
-            space.dead_letters.listen(ledger.dead)
-
-    def send(self, count: int) -> None:
-        for number in range(self.number, self.number + count):
-            with self.ledger.sending("ann", "bob", number):
-                self.ann.send({"to": "bob", "action": {"name": "note", "args": {"number": number}}})
-        self.number += count
-
-    def destroy(self) -> None:
-        self.figures.stop(self.sending)
-        self.figures.stop(self.receiving)
-
-
 @pytest.fixture(params=[False, True], ids=["on one node", "replicated"])
 def load(
     request: pytest.FixtureRequest,
@@ -73,13 +36,15 @@ def load(
     ledger: Ledger,
     figures: Figures,
     tmp_path: Path,
-) -> Iterator[Load]:
-    load = Load(cluster, ledger, tmp_path / "ledger", figures, replicated=request.param)
+) -> Iterator[TwoApplications]:
+    options = cluster.options(heartbeat=2)
+    path = tmp_path / "ledger"
+    load = TwoApplications(options, ledger, path, figures, replicated=request.param)
     yield load
     load.destroy()
 
 
-def check(load: Load) -> None:
+def check(load: TwoApplications) -> None:
     """When all is whole again, mail flows again; nothing was lost without a dead letter, and nothing at
     all of replicated mailboxes.
     """
@@ -97,7 +62,7 @@ def check(load: Load) -> None:
 
 
 def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(
-    cluster: Cluster, load: Load
+    cluster: Cluster, load: TwoApplications
 ) -> None:
     for node in cluster.nodes:
         load.send(50)
@@ -111,7 +76,7 @@ def test_nodes_killed_in_turn_lose_nothing_in_silence_and_reorder_nothing(
 
 
 def test_a_rolling_restart_loses_nothing_in_silence_and_reorders_nothing(
-    cluster: Cluster, load: Load
+    cluster: Cluster, load: TwoApplications
 ) -> None:
     """As an operator does it: one node after the other is stopped in order, and started."""
     for node in cluster.nodes:
@@ -126,7 +91,7 @@ def test_a_rolling_restart_loses_nothing_in_silence_and_reorders_nothing(
 
 
 def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
-    cluster: Cluster, load: Load
+    cluster: Cluster, load: TwoApplications
 ) -> None:
     for node in cluster.nodes:
         load.send(50)
@@ -139,7 +104,7 @@ def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
 
 
 def test_mail_survives_when_all_nodes_stop_and_start_in_another_order(
-    cluster: Cluster, load: Load
+    cluster: Cluster, load: TwoApplications
 ) -> None:
     load.send(50)
     for node in cluster.nodes:

@@ -11,6 +11,7 @@ import pytest
 
 from agency import ActionError, Agent, Guest, Space, action
 from tests.faults.ledger import Ledger
+from tests.faults.load import send_notes
 from tests.faults.members import Recorder
 from tests.faults.tools import begin, ends, eventually
 from tests.programs import PATIENCE
@@ -64,8 +65,7 @@ class Trouble:
     def send(self, sender: Agent, first: int) -> None:
         for number in range(first, first + 20):
             for to in ("steady", "mortal"):
-                with self.ledger.sending(sender.id, to, number):
-                    sender.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
+                send_notes(self.ledger, sender, to, range(number, number + 1))
 
     # Faults
 
@@ -80,10 +80,7 @@ class Trouble:
     def replace_sender(self) -> None:
         """Somebody else than those who send at this moment: what they send is theirs."""
         guest: Guest = self.space.join("cem")
-        with self.ledger.sending("cem", "steady", self.number):
-            guest.send(
-                {"to": "steady", "action": {"name": "note", "args": {"number": self.number}}}
-            )
+        send_notes(self.ledger, guest, "steady", range(self.number, self.number + 1))
         self.space.remove("cem")
 
     def listen_badly(self) -> None:

@@ -19,6 +19,7 @@ from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import options_for
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
+from tests.faults.load import note, send_notes
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, queues_of
@@ -55,9 +56,7 @@ class Applications:
 
     def send(self, me: Agent, count: int, to: str = "bob") -> None:
         """Send the next so many, noted in the ledger."""
-        for number in range(self.number, self.number + count):
-            with self.ledger.sending(me.id, to, number):
-                me.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
+        send_notes(self.ledger, me, to, range(self.number, self.number + count))
         self.number += count
 
     def drained(self) -> None:
@@ -223,7 +222,7 @@ def test_what_is_never_confirmed_is_unknown_and_not_said_to_have_failed(
     ann = sending.join("ann")
     applications.proxy.swallow("confirm")
     with pytest.raises(OutcomeUnknown, match="bob"):
-        ann.send({"to": "bob", "action": {"name": "note", "args": {"number": 0}}})
+        ann.send(note(0))
     eventually(lambda: applications.ledger.count("begun") == 1)
 
 
@@ -236,49 +235,44 @@ def test_what_was_never_written_is_said_not_to_have_been_sent(
     applications.proxy.refuse()
     eventually(lambda: "publishing connection lost" in caplog.text)
     with pytest.raises(NotAccepted):
-        ann.send({"to": "bob", "action": {"name": "note", "args": {"number": 0}}})
+        ann.send(note(0))
 
 
+@pytest.fixture
+def left(applications: Applications) -> AMQPSpace:
+    """Where bob was, who was removed when there was no link and his mailbox had 20 messages."""
+    receiving, sending = applications.through_proxy(), applications.direct()
+    receiving.add(Recorder, "bob", applications.path)
+    applications.ledger.fault("no link")
+    applications.proxy.refuse()
+    applications.send(sending.join("ann"), 20)
+    receiving.remove("bob")
+    return receiving
+
+
+@pytest.mark.usefixtures("left")
 def test_the_mail_of_an_agent_that_left_while_its_link_was_down_is_counted_when_it_is_back(
     applications: Applications, broker: BrokerAddress
 ) -> None:
-    receiving, sending = applications.through_proxy(), applications.direct()
-    receiving.add(Recorder, "bob", applications.path)
-    ann = sending.join("ann")
-    applications.ledger.fault("no link")
-    applications.proxy.refuse()
-    applications.send(ann, 20)
-    receiving.remove("bob")
     applications.proxy.accept()
     eventually(lambda: applications.ledger.count("dead") == 20)
     assert applications.ledger.verdict().dead == {"agent_removed": 20}
-    eventually(lambda: len(queues_of_space(broker, applications)) == 3)
-    assert all(name.endswith(".ann") for name in queues_of_space(broker, applications))
+    eventually(lambda: "bob" not in owners_of_queues(broker, applications.exchange))
 
 
-def queues_of_space(broker: BrokerAddress, applications: Applications) -> list[str]:
-    return [name for name in queues_of(broker) if name.startswith(applications.exchange)]
+def owners_of_queues(broker: BrokerAddress, exchange: str) -> set[str]:
+    return {name.rpartition(".")[2] for name in queues_of(broker) if name.startswith(exchange)}
 
 
 def test_who_comes_before_the_mailbox_of_his_predecessor_could_be_deleted_gets_what_is_in_it(
-    applications: Applications,
+    applications: Applications, left: AMQPSpace
 ) -> None:
-    receiving, sending = applications.through_proxy(), applications.direct()
-    receiving.add(Recorder, "bob", applications.path)
-    ann = sending.join("ann")
-    applications.ledger.fault("no link")
-    applications.proxy.refuse()
-    applications.send(ann, 20)
-    receiving.remove("bob")
-    coming = begin(lambda: receiving.add(Recorder, "bob", applications.path))
+    coming = begin(lambda: left.add(Recorder, "bob", applications.path))
     applications.proxy.accept()
     ends(coming.result)
-    applications.send(ann, 20)
-    eventually(
-        lambda: not applications.ledger.verdict().silent,
-        lambda: str(applications.ledger.verdict()),
-    )
-    assert applications.ledger.verdict().is_clean(losses_told=True)
+    ledger = applications.ledger
+    eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
+    assert ledger.verdict().is_clean(losses_told=True)
 
 
 def test_a_confirm_that_comes_too_late_confirms_nothing_else(

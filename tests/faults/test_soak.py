@@ -21,6 +21,7 @@ from tests.broker import Broker
 from tests.faults.conftest import options_for
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
+from tests.faults.load import send_notes
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
@@ -71,9 +72,8 @@ class Load:
         space.add(Recorder, "fleeting", path)
 
     def send(self, to: str, count: int) -> None:
-        for number in range(self.numbers[to], self.numbers[to] + count):
-            with self.ledger.sending("ann", to, number):
-                self.ann.send({"to": to, "action": {"name": "note", "args": {"number": number}}})
+        numbers = range(self.numbers[to], self.numbers[to] + count)
+        send_notes(self.ledger, self.ann, to, numbers)
         self.numbers[to] += count
 
     def replace(self) -> None:
