@@ -33,7 +33,7 @@ faults: $(VENV)/dev.ready ## the tests of faults, the long ones too, for an hour
 
 soak: $(VENV)/dev.ready ## all faults at random for two hours (MINUTES=10, SEED=7)
 	@scripts/system-packages rabbitmq
-	$(BIN)/python -m pytest $(LONG) -p no:logging -m soak -s tests/faults $(ARGS) # it would keep hours of log lines in memory
+	$(BIN)/python -m pytest $(LONG) -m soak -s tests/faults $(ARGS)
 
 demo: $(VENV)/demo.ready ## set up what the demo needs and show it at http://localhost:8080
 	$(BIN)/python examples/demo/demo_local.py

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -34,9 +35,18 @@ REPORT_INTERVAL = 600.0
 """Seconds between two lines that say how it goes."""
 
 
+@pytest.fixture
+def _no_warnings() -> Iterator[None]:
+    """Of thousands of broken links: pytest would keep them all in memory until the test ends."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.mark.soak
 @pytest.mark.broker
 @pytest.mark.timeout(0)
+@pytest.mark.usefixtures("_no_warnings")
 def test_all_faults_at_random_for_hours(
     tmp_path: Path, seed: random.Random, figures: Figures
 ) -> None:
