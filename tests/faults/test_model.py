@@ -200,7 +200,9 @@ class Model(RuleBasedStateMachine):
             assert self.ask(to, "note", number=number) == number
             self.noted[to].append(number)
         else:
-            with pytest.raises(AgentNotFound):
+            # What was written again after a cut may have had a receiver before, for all that one can know.
+            unknown = () if self.proxy is None else (OutcomeUnknown,)
+            with pytest.raises((AgentNotFound, *unknown)):
                 self.ask(to, "note", number=number)
 
     @rule(to=ids, number=numbers)
@@ -300,7 +302,7 @@ def test_a_space_does_what_its_model_does_for_long(
     """On AMQP the link breaks at random besides. About ten minutes for the three."""
     seed = int(os.environ.get("SEED") or secrets.randbits(32))
     print(f"repeat with SEED={seed}")  # noqa: T201
-    examples = {"NativeSpace": 1000, "LocalSpace": 60, "AMQPSpace": 60}[kind]
+    examples = {"NativeSpace": 3000, "LocalSpace": 100, "AMQPSpace": 50}[kind]
     how = settings(CALM, max_examples=examples, stateful_step_count=50)
     with model(kind, request, figures, bad_network=True) as machine:
         run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=how)

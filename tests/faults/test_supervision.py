@@ -245,7 +245,7 @@ def test_an_agent_killed_at_random_moments_comes_again_and_gets_all_that_it_had_
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)  # each death is followed by a pause that grows up to five seconds
 def test_an_agent_killed_two_hundred_times_comes_again_each_time(
     space: LocalSpace, me: Guest, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
@@ -487,9 +487,10 @@ def test_a_process_that_does_not_hear_that_it_is_to_halt_is_ended(
 
 
 @pytest.fixture
-def patient() -> Iterator[LocalSpace]:
+def patient(figures: Figures) -> Iterator[LocalSpace]:
     """A space in which senders wait for room for as long as it takes."""
-    with leaves_nothing_behind(), LocalSpace(grace=5.0, send_timeout=PATIENCE) as space:
+    space = LocalSpace(grace=5.0, send_timeout=PATIENCE)
+    with leaves_nothing_behind(), figures.stopping(space):
         yield space
 
 
