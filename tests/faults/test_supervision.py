@@ -245,7 +245,7 @@ def test_an_agent_killed_at_random_moments_comes_again_and_gets_all_that_it_had_
 
 
 @pytest.mark.long
-@pytest.mark.timeout(3600)  # each death is followed by a pause that grows up to five seconds
+@pytest.mark.timeout(3600)  # each death is followed by a pause, ten seconds at most
 def test_an_agent_killed_two_hundred_times_comes_again_each_time(
     space: LocalSpace, me: Guest, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
