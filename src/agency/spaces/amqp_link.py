@@ -155,18 +155,34 @@ class Link:
         claimed: Future[None] = Future()
 
         def claim() -> None:
-            if (before := self._members.by_id.get(agent_id)) is not None:
-                if not before.is_left_alone:
-                    error = AgentIdInUse(f"agent id {agent_id!r} is in use in this space")
-                    claimed.set_exception(error)
-                    return
-                before.end()
-            member = Member(self._members, agent_id, claimed, patience, on_lease)
-            self._members.by_id[agent_id] = member
-            member.set_up()
+            if claimed.done():
+                return  # nobody waits for it any more
+            before = self._members.by_id.get(agent_id)
+            if before is None:
+                member = Member(self._members, agent_id, claimed, patience, on_lease)
+                self._members.by_id[agent_id] = member
+                member.set_up()
+            elif before.is_left_alone:
+                before.make_way(claim)
+            else:
+                error = AgentIdInUse(f"agent id {agent_id!r} is in use in this space")
+                claimed.set_exception(error)
+
+        def give_up() -> None:
+            member = self._members.by_id.get(agent_id)
+            if member is not None and member.is_claimed_by(claimed):
+                member.release(delete_mailbox=False, done=lambda _count: None)
+                member.leave_alone()
+            elif not claimed.done():
+                claimed.cancel()
 
         self._submit(claim)
-        self._result(claimed, patience + _ANSWER_TIME)
+        try:
+            self._result(claimed, patience + _ANSWER_TIME)
+        except BaseException:  # also of a signal: nobody waits for the id any more
+            self._commands.append(give_up)
+            self._wake()
+            raise
 
     def consume(
         self, agent_id: str, on_delivery: Callable[[Delivery], None], *, prefetch: int = 1
@@ -219,7 +235,8 @@ class Link:
         successor or go.
 
         Without a connection it returns after 3 s. The rest is done when there is one, unless the link is
-        closed or the id claimed before: then the mailbox is the successor's, or expires.
+        closed or the id claimed before: then the mailbox is the successor's, or expires. What has begun by
+        then, a new claim waits for.
 
         Args:
             agent_id: One that was claimed; of another, nothing happens.
@@ -240,9 +257,13 @@ class Link:
                 partial(_set, done),
             )
 
+        def leave_alone() -> None:
+            if not done.done():  # else the id may be a successor's by now
+                self._with_member(agent_id, Member.leave_alone)
+
         self._submit(release)
         if not self._settled(done):
-            self._submit(lambda: self._with_member(agent_id, Member.leave_alone))
+            self._submit(leave_alone)
 
     def publish(
         self, routing_key: str, body: bytes, properties: Properties, *, timeout: float

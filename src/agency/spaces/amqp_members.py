@@ -97,8 +97,8 @@ class Members:
 
     def stop(self) -> None:
         """Fence every member; the leases end with the connection."""
-        for member in list(self.by_id.values()):
-            member.end()
+        while self.by_id:  # the end of one may be the beginning of its successor
+            next(iter(self.by_id.values())).end()
         if self._reassert_timer is not None:
             self.loop.remove_timeout(self._reassert_timer)
             self._reassert_timer = None
@@ -143,6 +143,7 @@ class Member:
         self.agent_id = agent_id
         self._members = members
         self._claimed = claimed
+        self._patience = patience
         self._seen_locked = False
         self._patience_timer = members.loop.call_later(patience, self._claim_timed_out)
         self._on_lease = on_lease
@@ -167,6 +168,9 @@ class Member:
         self._when_bound: Callable[[], None] = _nothing
         self._give_back: Callable[[], None] | None = None
         self._when_released: Callable[[int], None] = _ignored
+        self._when_gone: list[Callable[[], None]] = []
+        self._locked_since: float | None = None
+        self._mailbox_stays = False
         self._not_yet_deleted: set[str] = set()
         self._undelivered = 0
         self._on_delivery: Callable[[Delivery], None] | None = None
@@ -177,6 +181,9 @@ class Member:
         """Open a channel, take the lease, declare the mailbox, and consume if that was asked for."""
         self._clear_timer()
         if self._ended or not self._members.connection.is_open:
+            return
+        if self._when_gone:
+            self.end()  # what is left is the successor's
             return
         self.generation += 1
         self._reasserting = False
@@ -239,6 +246,19 @@ class Member:
         """Nobody waits for `release` any more: the id may be claimed anew before that is done."""
         self.is_left_alone = True
 
+    def is_claimed_by(self, claimed: Future[None]) -> bool:
+        """Whether it came to be for this claim."""
+        return self._claimed is claimed
+
+    def make_way(self, done: Callable[[], None]) -> None:
+        """Call `done` when the id can be claimed anew: at once if there is no connection, or when the
+        server has done what it was told on this one. pika goes on to say what waits in a channel that
+        is being closed, and would take from the successor what is now its own.
+        """
+        self._when_gone.append(done)
+        if not self._is_open():
+            self.end()
+
     def reassert(self) -> None:
         """Make sure that the lease is still ours."""
         if self._held and self._is_open() and not self._reasserting:
@@ -260,6 +280,8 @@ class Member:
 
     def end(self) -> None:
         """Fence, and never come back."""
+        if self._ended:
+            return
         self._ended = True
         if not self._claimed.done():
             self._claimed.set_exception(SpaceClosed("the link to the AMQP server is closed"))
@@ -271,6 +293,8 @@ class Member:
         self._has_been_bound()
         when_released, self._when_released = self._when_released, _ignored
         when_released(self._undelivered)
+        for begin in self._when_gone:
+            begin()
 
     def _opened(self, generation: int, channel: Any) -> None:
         if generation != self.generation:
@@ -293,6 +317,10 @@ class Member:
             return
         topology, channel = self._members.topology, self._channel
         self._members.publisher.forget_probe(self._lease)
+        self._locked_since = None
+        if self._mailbox_stays:
+            self._delete_lease()
+            return
         self._held = True
         with self._members.connection.batch():
             self._lease_consumer = channel.basic_consume(self._lease, self._probed, auto_ack=True)
@@ -411,11 +439,13 @@ class Member:
         consumers = {self._mail_consumer, self._express_consumer} - {""}
         self._not_yet_deleted = {*queues, *consumers}
         for queue in queues:
-            self._channel.queue_delete(queue, callback=partial(self._queue_deleted, queue))
+            deleted = partial(self._queue_deleted, self.generation, queue)
+            self._channel.queue_delete(queue, callback=deleted)
 
-    def _queue_deleted(self, queue: str, frame: Any) -> None:
+    def _queue_deleted(self, generation: int, queue: str, frame: Any) -> None:
         self._undelivered += frame.method.message_count
-        self._deleted(queue)
+        if generation == self.generation:
+            self._deleted(queue)
 
     def _deleted(self, queue_or_consumer: str) -> None:
         if queue_or_consumer in self._not_yet_deleted:
@@ -424,7 +454,12 @@ class Member:
                 self._delete_lease()
 
     def _delete_lease(self) -> None:
-        self._channel.queue_delete(self._lease, callback=lambda _frame: self.end())
+        deleted = partial(self._lease_deleted, self.generation)
+        self._channel.queue_delete(self._lease, callback=deleted)
+
+    def _lease_deleted(self, generation: int, _frame: Any) -> None:
+        if generation == self.generation:
+            self.end()
 
     def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
         """The server closed the channel, or the connection did; then `Members._lost` does the rest."""
@@ -433,9 +468,10 @@ class Member:
         self._channel = None
         if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
             return
-        if self._give_back is not None:
-            _log.warning("agent %r: its queues stay: %s", self.agent_id, reason.reply_text)
-            self.end()
+        if reason.reply_code == _RESOURCE_LOCKED and self._give_back is not None:
+            self._locked_while_leaving(reason.reply_text)
+        elif reason.reply_code in _FINAL_CODES and self._give_back is not None:
+            self._leave_mailbox(reason.reply_text)
         elif reason.reply_code == _RESOURCE_LOCKED and not self._claimed.done():
             self._locked()
         elif reason.reply_code in _FINAL_CODES and not self._claimed.done():
@@ -443,6 +479,31 @@ class Member:
         else:
             self._failures += 1
             self._lose(reason.reply_text, retry_in=backoff(self._failures))
+
+    def _locked_while_leaving(self, reason: str) -> None:
+        """The lease is a successor's, or still that of our own connection which has broken."""
+        now = time.monotonic()
+        if self._locked_since is None:
+            self._locked_since = now
+        if now - self._locked_since < self._patience:
+            self._locked()
+        else:
+            self._leave_to_successor(reason)
+
+    def _leave_to_successor(self, reason: str) -> None:
+        _log.warning("agent %r: its queues stay: %s", self.agent_id, reason)
+        self.end()
+
+    def _leave_mailbox(self, reason: str) -> None:
+        """The server does not let us delete the mailbox. The lease is ours, for as long as the
+        connection lasts: it is given back all the same.
+        """
+        _log.warning("agent %r: its mailbox stays: %s", self.agent_id, reason)
+        if self._mailbox_stays:
+            self.end()
+        else:
+            self._mailbox_stays = True
+            self._lose(reason, retry_in=0)
 
     def _locked(self) -> None:
         """Another connection owns the lease. Ask whether it lives; if it is silent it may be a dead
@@ -456,9 +517,11 @@ class Member:
         self._set_timer(random.uniform(0.1, 0.5))  # noqa: S311
 
     def _probe_answered(self, alive: bool) -> None:  # a callback's one argument
-        if self._claimed.done() or self._held:
+        if self._held or self._ended or (self._claimed.done() and self._give_back is None):
             return
-        if alive:
+        if alive and self._give_back is not None:
+            self._leave_to_successor("the id is another's")
+        elif alive:
             self._fail(self._in_use())
         else:
             self._probed_at = float("-inf")

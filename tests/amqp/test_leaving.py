@@ -1,0 +1,191 @@
+"""An id is given back whatever its connection meets meanwhile, and nothing of it harms a successor."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+
+import amqp
+import pytest
+
+from agency import Agent, AMQPSpace, action
+from agency.errors import BrokerUnreachable
+from agency.spaces.amqp_link import Link, Outcome, Topology
+from agency.spaces.amqp_topology import LEASE_ARGUMENTS
+from tests.amqp.test_link import Box, send
+from tests.broker import BrokerAddress
+from tests.faults.conftest import options_for
+from tests.faults.proxy import Proxy
+from tests.faults.tools import begin, ends, eventually, queues_of
+from tests.programs import PATIENCE
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+
+class Worker(Agent):
+    @action
+    def work(self) -> None: ...
+
+
+@pytest.fixture
+def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
+    with Proxy(broker.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return Topology(f"leaving-{uuid.uuid4().hex}")
+
+
+def space_of(topology: Topology, broker: BrokerAddress, port: int) -> AMQPSpace:
+    return AMQPSpace(options_for(broker, hostname="127.0.0.1", port=port), exchange=topology.space)
+
+
+def queues(topology: Topology, broker: BrokerAddress) -> list[str]:
+    return [name for name in queues_of(broker) if name.startswith(topology.space)]
+
+
+def client(broker: BrokerAddress) -> amqp.Connection:
+    return amqp.Connection(f"{broker.host}:{broker.port}", broker.username, broker.password)
+
+
+def hold_lease(connection: amqp.Connection, topology: Topology, agent_id: str) -> None:
+    """As a connection does that has broken, before the server knows of it."""
+    connection.channel().queue_declare(
+        topology.lease(agent_id),
+        durable=False,
+        exclusive=True,
+        auto_delete=False,
+        arguments=LEASE_ARGUMENTS,
+    )
+
+
+def test_who_leaves_waits_for_the_remains_of_his_own_connection(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology
+) -> None:
+    """The server may know of its end later than we do."""
+    with (
+        space_of(topology, broker, proxy.port) as home,
+        space_of(topology, broker, broker.port) as elsewhere,
+    ):
+        home.add(Worker("bob"))
+        ann = elsewhere.join("ann")
+        proxy.refuse()
+        eventually(lambda: topology.lease("bob") not in queues(topology, broker))
+        with client(broker) as remains:
+            hold_lease(remains, topology, "bob")
+            ann.send({"to": "bob", "action": {"name": "work"}})
+            home.remove("bob")
+            before = proxy.accepted
+            proxy.accept()
+            eventually(lambda: proxy.accepted >= before + 2)
+            time.sleep(1.0)  # in which it tries again
+        eventually(lambda: home.dead_letters.counts == {"agent_removed": 1})
+        eventually(lambda: not [name for name in queues(topology, broker) if "bob" in name])
+
+
+def test_who_leaves_while_a_successor_came_elsewhere_leaves_the_mailbox_to_him(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology
+) -> None:
+    with (
+        space_of(topology, broker, proxy.port) as home,
+        space_of(topology, broker, broker.port) as elsewhere,
+    ):
+        home.add(Worker("bob"))
+        ann = elsewhere.join("ann")
+        proxy.refuse()
+        home.remove("bob")
+        elsewhere.add(Worker("bob"))
+        proxy.accept()
+        eventually(lambda: home._link._members.connection.is_open)  # noqa: SLF001
+        eventually(lambda: not home._link._members.by_id)  # noqa: SLF001
+        assert ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE) is None
+
+
+def test_an_id_is_free_although_the_server_does_not_let_its_mailbox_go(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology
+) -> None:
+    with (
+        space_of(topology, broker, proxy.port) as home,
+        space_of(topology, broker, broker.port) as elsewhere,
+    ):
+        home.add(Worker("bob"))
+        proxy.refuse()
+        mailbox = topology.mailbox("bob")
+        with client(broker) as other:
+            other.channel().queue_delete(mailbox)
+            other.channel().queue_declare(mailbox, durable=False, exclusive=False)
+            home.remove("bob")
+            proxy.accept()
+            eventually(lambda: home._link._members.connection.is_open)  # noqa: SLF001
+            eventually(lambda: not home._link._members.by_id)  # noqa: SLF001
+            other.channel().queue_delete(mailbox)
+        elsewhere.add(Worker("bob"))
+
+
+def test_who_claims_an_id_in_the_middle_of_the_cleaning_up_has_it_whole(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agency.spaces.amqp_link._COMMAND_TIME", 0.05)
+    proxy.delay(0.005, jitter=0.005)
+    options = options_for(broker, hostname="127.0.0.1", port=proxy.port, heartbeat=60)
+    link, other = Link.connect(options, topology), Link.connect(options_for(broker), topology)
+    try:
+        for attempt in range(12):
+            link.claim("a")
+            Box(link, "a")
+            assert send(other, "a", b"1") is Outcome.ACCEPTED
+            link.withdraw("a")
+            time.sleep(attempt % 4 * 0.025)  # at another moment each time
+            link.release("a", delete_mailbox=True)
+            time.sleep(attempt % 3 * 0.02)
+            link.claim("a")
+            box = Box(link, "a")
+            assert send(other, "a", b"2") is Outcome.ACCEPTED
+            time.sleep(0.2)  # in which remains of the predecessor would do their harm
+            assert send(other, "a", b"3") is Outcome.ACCEPTED
+            while box.next().body != b"3":
+                pass
+            link.release("a", delete_mailbox=True)
+    finally:
+        link.close(0)
+        other.close(0)
+
+
+def test_an_id_whose_claim_was_given_up_does_not_come_later(
+    broker: BrokerAddress, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a signal: nobody would read its mail, and nobody else could have it."""
+    monkeypatch.setattr("agency.spaces.amqp_link._ANSWER_TIME", -19.0)  # after one second
+    link = Link.connect(options_for(broker), topology)
+    try:
+        with client(broker) as remains:
+            hold_lease(remains, topology, "a")
+            with pytest.raises(BrokerUnreachable):
+                link.claim("a", patience=20)
+        time.sleep(1.0)  # in which it would try again
+        assert send(link, "a") is Outcome.UNROUTABLE
+        monkeypatch.undo()
+        link.claim("a")
+    finally:
+        link.close(0)
+
+
+def test_a_link_that_is_closed_while_an_id_waits_for_its_predecessor_tells_who_waits(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agency.spaces.amqp_link._COMMAND_TIME", 0.05)
+    options = options_for(broker, hostname="127.0.0.1", port=proxy.port, heartbeat=60)
+    link = Link.connect(options, topology)
+    link.claim("a")
+    Box(link, "a")
+    proxy.stall()
+    link.withdraw("a")
+    link.release("a", delete_mailbox=True)
+    claim = begin(lambda: link.claim("a"))
+    time.sleep(0.3)  # until it waits
+    ends(lambda: link.close(0))
+    with pytest.raises(Exception, match="closed"):
+        claim.result(PATIENCE)
