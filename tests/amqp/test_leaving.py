@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import amqp
 import pytest
 
-from agency import Agent, AMQPSpace, action
+from agency import Agent, AgentNotFound, AMQPSpace, action
 from agency.errors import BrokerUnreachable
 from agency.spaces.amqp_link import Link, Outcome, Topology
 from agency.spaces.amqp_topology import LEASE_ARGUMENTS
@@ -84,6 +84,30 @@ def test_who_leaves_waits_for_the_remains_of_his_own_connection(
             time.sleep(1.0)  # in which it tries again
         eventually(lambda: home.dead_letters.counts == {"agent_removed": 1})
         eventually(lambda: not [name for name in queues(topology, broker) if "bob" in name])
+
+
+def test_who_waits_for_an_agent_that_left_without_a_link_is_told_when_it_is_back(
+    broker: BrokerAddress, proxy: Proxy, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agency.spaces.amqp_space._PREFETCH", 1)
+    with (
+        space_of(topology, broker, proxy.port) as home,
+        space_of(topology, broker, broker.port) as elsewhere,
+    ):
+        home.add(Worker("bob"))
+        ann = elsewhere.join("ann")
+        proxy.refuse()
+        waiting = [
+            begin(lambda: ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE))
+            for _ in range(50)
+        ]
+        eventually(lambda: queues_of(broker).get(topology.mailbox("bob")) == len(waiting))
+        home.remove("bob")
+        proxy.accept()
+        for answer in waiting:
+            with pytest.raises(AgentNotFound):
+                answer.result(PATIENCE)
+        eventually(lambda: home.dead_letters.counts == {"agent_removed": len(waiting)})
 
 
 def test_who_leaves_while_a_successor_came_elsewhere_leaves_the_mailbox_to_him(

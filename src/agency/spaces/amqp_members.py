@@ -48,6 +48,8 @@ _CONSUME_TIME: Final = 6.0
 queue has no leader at that moment, and then does nothing more for the channel.
 """
 _PROBE_INTERVAL: Final = 2.0  # seconds between questions to a silent holder
+_STUCK_TIME: Final = 1.0  # seconds after which the mail of an agent that has left is counted unseen
+_LOOK_INTERVAL: Final = 0.02  # seconds between looks whether it is all delivered
 _RESOURCE_LOCKED: Final = 405
 _FINAL_CODES: Final = {403, 406}  # ACCESS_REFUSED, PRECONDITION_FAILED: trying again cannot help
 
@@ -429,11 +431,35 @@ class Member:
 
     def _delete(self, *, mailbox: bool) -> None:
         """See `release`."""
-        self._held = self._is_bound = False
-        if not mailbox:
+        if mailbox:
+            self._empty(self.generation)
+        else:
+            self._held = self._is_bound = False
             self._on_delivery = None
             self._delete_lease()
+
+    def _empty(self, generation: int, least: float = float("inf"), since: float = 0.0) -> None:
+        """Delete the mailbox when all that is in it has been delivered, so that those who wait for
+        answers are told; or when nothing more is taken.
+        """
+        if generation != self.generation:
             return
+
+        def counted(frame: Any) -> None:
+            if generation != self.generation:
+                return
+            count, now = frame.method.message_count, time.monotonic()
+            progress = now if count < least else since
+            if count and self._mail_consumer and now - progress < _STUCK_TIME:
+                again = partial(self._empty, generation, min(count, least), progress)
+                self._members.loop.call_later(_LOOK_INTERVAL, again)
+            else:
+                self._delete_queues()
+
+        self._channel.queue_declare(self._mailbox, passive=True, callback=counted)
+
+    def _delete_queues(self) -> None:
+        self._held = self._is_bound = False
         # The server answers, then delivers what was under way, and then ends the consumers.
         queues = [self._mailbox, self._express]
         consumers = {self._mail_consumer, self._express_consumer} - {""}
