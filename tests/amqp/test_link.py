@@ -271,36 +271,36 @@ def test_express_mail_does_not_wait_for_acknowledgements(open_link: OpenLink) ->
     assert box.bodies(2) == [b"e1", b"e2"]
 
 
-def test_a_mailbox_that_is_withdrawn_is_found_by_nobody_and_gives_out_what_it_has(
+def test_a_mailbox_that_goes_gives_out_what_it_has_and_is_found_by_nobody(
     open_link: OpenLink,
 ) -> None:
     link, topology = open_link(), Topology("any")
     link.claim("a")
-    box = Box(link, "a", acknowledge=False, prefetch=1)
-    for body in (b"1", b"2"):
+    bodies = [str(number).encode() for number in range(100)]
+    box = Box(link, "a", prefetch=1)
+    for body in bodies:
         assert send(link, "a", body) is Outcome.ACCEPTED
-    link.withdraw("a")
+    undelivered: list[int] = []
+    link.release("a", delete_mailbox=True, on_undelivered=undelivered.append)
+    assert box.bodies(100) == bodies
+    assert undelivered == []
     for key in ("a", topology.broadcast_key, topology.express_key("a")):
         assert send(link, key) is Outcome.UNROUTABLE
-    assert send(link, topology.last_key("a"), b"the end") is Outcome.ACCEPTED
-    taken = [box.next()]
-    for _ in range(2):
-        link.acknowledge(taken[-1])
-        taken.append(box.next())
-    assert [delivery.body for delivery in taken] == [b"1", b"2", b"the end"]
 
 
-def test_a_mailbox_that_was_withdrawn_is_found_again_by_whoever_claims_the_id(
-    open_link: OpenLink,
+def test_what_nobody_takes_goes_with_the_mailbox_and_is_counted(
+    open_link: OpenLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("agency.spaces.amqp_farewell._STUCK_TIME", 0.1)
     link = open_link()
     link.claim("a")
-    assert send(link, "a", b"1") is Outcome.ACCEPTED
-    link.withdraw("a")
-    link.release("a", delete_mailbox=False)
-    link.claim("a")
-    assert send(link, "a", b"2") is Outcome.ACCEPTED
-    assert Box(link, "a").bodies(2) == [b"1", b"2"]
+    box = Box(link, "a", acknowledge=False, prefetch=1)
+    for _ in range(5):
+        assert send(link, "a") is Outcome.ACCEPTED
+    box.next()
+    undelivered: list[int] = []
+    link.release("a", delete_mailbox=True, on_undelivered=undelivered.append)
+    assert undelivered == [4]
 
 
 def test_mail_that_goes_with_its_mailbox_was_delivered_or_is_counted(open_link: OpenLink) -> None:
@@ -312,7 +312,6 @@ def test_mail_that_goes_with_its_mailbox_was_delivered_or_is_counted(open_link: 
             box = Box(link, "a", prefetch=1)
             accepted = elsewhere.submit(send_until_unroutable, other, "a")
             box.next()
-            link.withdraw("a")
             undelivered: list[int] = []
             link.release("a", delete_mailbox=True, on_undelivered=undelivered.append)
             assert accepted.result(LIMIT) == 1 + box.deliveries.qsize() + sum(undelivered)

@@ -34,6 +34,7 @@ def _conformance(*names: str) -> tuple[str, ...]:
 
 
 _LINK: Final = "amqp/test_link.py"
+_LEAVING: Final = "amqp/test_leaving.py"
 _AMQP: Final = "amqp/test_space.py"
 _WORKERS: Final = "local/test_workers.py"
 _OVERLOAD: Final = "faults/test_overload.py"
@@ -129,13 +130,23 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         )
         + _tests(
             _LINK,
-            "a_mailbox_that_is_withdrawn_is_found_by_nobody_and_gives_out_what_it_has",
+            "a_mailbox_that_goes_gives_out_what_it_has_and_is_found_by_nobody",
+            "what_nobody_takes_goes_with_the_mailbox_and_is_counted",
             "mail_that_goes_with_its_mailbox_was_delivered_or_is_counted",
         )
         + _tests(
             "faults/test_network.py",
             "the_mail_of_an_agent_that_left_while_its_link_was_down_is_counted_when_it_is_back",
             "who_comes_before_the_mailbox_of_his_predecessor_could_be_deleted_gets_what_is_in_it",
+        )
+        + _tests(
+            _LEAVING,
+            "who_leaves_waits_for_the_remains_of_his_own_connection",
+            "who_waits_for_an_agent_that_left_without_a_link_is_told_when_it_is_back",
+            "who_leaves_while_a_successor_came_elsewhere_leaves_the_mailbox_to_him",
+            "who_claims_an_id_in_the_middle_of_the_cleaning_up_has_it_whole",
+            "an_id_whose_claim_was_given_up_does_not_come_later",
+            "a_link_that_is_closed_while_an_id_waits_for_its_predecessor_tells_who_waits",
         )
         + _tests(
             "native/test_idle_agents.py",
@@ -474,7 +485,8 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             _LINK,
             "a_mailbox_of_another_shape_is_refused_by_name",
             "an_exchange_of_another_type_is_refused_by_name",
-        ),
+        )
+        + _tests(_LEAVING, "an_id_is_free_although_the_server_does_not_let_its_mailbox_go"),
     ),
     Fault(
         36,

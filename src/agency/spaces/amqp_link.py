@@ -31,7 +31,8 @@ from typing import Final, TypeVar
 from agency.errors import AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
 from agency.lifetime import interruptible
 from agency.spaces.amqp_connection import IOLoop
-from agency.spaces.amqp_members import Member, Members
+from agency.spaces.amqp_member import Member
+from agency.spaces.amqp_members import Members
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery, Properties
@@ -171,8 +172,7 @@ class Link:
         def give_up() -> None:
             member = self._members.by_id.get(agent_id)
             if member is not None and member.is_claimed_by(claimed):
-                member.release(delete_mailbox=False, done=lambda _count: None)
-                member.leave_alone()
+                member.give_up()
             elif not claimed.done():
                 claimed.cancel()
 
@@ -198,20 +198,6 @@ class Link:
             lambda: self._with_member(agent_id, lambda m: m.consume(on_delivery, prefetch))
         )
 
-    def withdraw(self, agent_id: str) -> None:
-        """Return when nobody finds the mailbox any more: what is sent to it from now on is UNROUTABLE.
-        What it holds goes on to be delivered; `Topology.last_key` writes behind it.
-
-        Without a connection it returns after 3 s, and the rest is done when there is one.
-        """
-        done: Future[None] = Future()
-        self._submit(
-            lambda: self._with_member(
-                agent_id, lambda m: m.withdraw(partial(_set, done)), partial(_set, done)
-            )
-        )
-        self._settled(done)
-
     def acknowledge(self, delivery: Delivery) -> None:
         """Take a delivery out of its mailbox. From any thread; returns at once; ignored if it came
         before a reconnect, or was acknowledged already.
@@ -234,31 +220,31 @@ class Link:
         """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
         successor or go.
 
+        If they go, nobody finds the mailbox any more, so that what is sent to it is UNROUTABLE; what
+        it holds is delivered first.
+
         Without a connection it returns after 3 s. The rest is done when there is one, unless the link is
         closed or the id claimed before: then the mailbox is the successor's, or expires. What has begun by
         then, a new claim waits for.
 
         Args:
             agent_id: One that was claimed; of another, nothing happens.
-            delete_mailbox: Deliver what is still under way, then delete the mailbox.
-            on_undelivered: Gets the number of messages that went with the mailbox and had not been
-                delivered. Called on the I/O thread when all is done.
+            delete_mailbox: Whether the mailbox goes.
+            on_undelivered: Gets the number of messages that went with the mailbox and could not be
+                delivered. Called on the I/O thread, if there are any.
         """
-        done: Future[None] = Future()
-
-        def released(undelivered: int) -> None:
-            on_undelivered(undelivered)
-            _set(done)
+        done = Latch()
 
         def release() -> None:
-            self._with_member(
-                agent_id,
-                lambda m: m.release(delete_mailbox=delete_mailbox, done=released),
-                partial(_set, done),
-            )
+            if (member := self._members.by_id.get(agent_id)) is None:
+                done.open()
+            else:
+                member.release(
+                    delete_mailbox=delete_mailbox, on_undelivered=on_undelivered, done=done.open
+                )
 
         def leave_alone() -> None:
-            if not done.done():  # else the id may be a successor's by now
+            if not done.is_open():  # else the id may be a successor's by now
                 self._with_member(agent_id, Member.leave_alone)
 
         self._submit(release)
@@ -377,16 +363,9 @@ class Link:
         if os.getpid() != self._process:
             raise SpaceClosed("the link belongs to the process that was forked; open another here")
 
-    def _with_member(
-        self,
-        agent_id: str,
-        act: Callable[[Member], None],
-        otherwise: Callable[[], None] | None = None,
-    ) -> None:
+    def _with_member(self, agent_id: str, act: Callable[[Member], None]) -> None:
         if (member := self._members.by_id.get(agent_id)) is not None:
             act(member)
-        elif otherwise is not None:
-            otherwise()
 
     def _changed(self) -> None:
         """Something about the connections changed; decides whether `connect` has succeeded or
@@ -406,16 +385,13 @@ class Link:
         except TimeoutError:
             raise BrokerUnreachable("the AMQP server does not answer") from None
 
-    def _settled(self, done: Future[None]) -> bool:
+    def _settled(self, done: Latch) -> bool:
         """Wait, but not for long; whether it is done."""
-        try:
-            done.result(0.05 if self._silent else _COMMAND_TIME)
-            self._silent = False
-        except TimeoutError:
-            if not self._silent:
-                _log.warning("the AMQP server does not answer; going on without")
-            self._silent = True  # whoever has many ids to release shall not wait for each
-        return not self._silent
+        is_done = done.wait(0.05 if self._silent else _COMMAND_TIME)
+        if not (is_done or self._silent):
+            _log.warning("the AMQP server does not answer; going on without")
+        self._silent = not is_done  # whoever has many ids to release shall not wait for each
+        return is_done
 
 
 def _value_of(future: Future[_Value], timeout: float) -> _Value:
@@ -425,11 +401,6 @@ def _value_of(future: Future[_Value], timeout: float) -> _Value:
     with interruptible():
         done.wait(timeout)
     return future.result(0)
-
-
-def _set(future: Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _check_routing_key(text: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +21,6 @@ from agency.agent import Agent, handling
 from agency.deadletters import DeadLetter, Reason
 from agency.envelope import Envelope, Kind, answer
 from agency.errors import (
-    AgencyError,
     Failure,
     InvalidAgentId,
     InvalidMessage,
@@ -50,7 +48,6 @@ SEND_TIMEOUT: Final = 30.0
 """Seconds for which `send` waits until the server has the message, through reconnects."""
 
 _FLUSH_TIME: Final = 5.0  # seconds that the last messages are given when the space is destroyed
-_TURN_AWAY_TIME: Final = 2.0  # seconds for the mail that the server still has for who leaves
 _PREFETCH: Final = 256  # messages of one mailbox that are here at a time, begun or not
 _ELECTION_PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 """Seconds for which a replicated mailbox is given time to have a leader again."""
@@ -120,8 +117,6 @@ class AMQPSpace(Space):
         self._inboxes: dict[str, Inbox] = {}
         self._taken: dict[Place, Taken] = {}
         self._suspects: set[str | None] = set()  # accounts that have sent in others' names
-        self._markers: dict[str, threading.Event] = {}  # see _turn_away
-        self._server_is_quick = True  # else nobody who leaves waits for it any more
 
     def route(self, envelope: Envelope) -> None:
         """See `Space.route`.
@@ -187,6 +182,8 @@ class AMQPSpace(Space):
             self._link.release(
                 agent_id, delete_mailbox=True, on_undelivered=partial(self._count_lost, agent_id)
             )
+        except SpaceClosed:
+            pass  # its before_remove has destroyed the space
         except Exception:
             logger.exception("the id %r could not be given back in order", agent_id)
 
@@ -199,36 +196,15 @@ class AMQPSpace(Space):
         )
 
     def _disconnect(self, resident: Resident) -> None:
-        try:
-            self._link.withdraw(resident.agent.id)
-            self._turn_away(resident.agent.id)
-        except SpaceClosed:
-            pass  # its before_remove has destroyed the space
+        """Its door is closed: what `_release` still has delivered becomes dead letters, and who waits for
+        it is told.
+        """
 
     def _shut_down(self) -> None:
         left = self._link.close(_FLUSH_TIME)
         if left:
             keys = sorted({publication.routing_key for publication in left})
             logger.warning("%d messages were not sent, to %s", len(left), ", ".join(keys))
-
-    def _turn_away(self, agent_id: str) -> None:
-        """Let the closed door of an agent that has left have the mail that the server still holds:
-        each message becomes a dead letter, and whoever waits for it is told. A message of the
-        space's own marks the end; it means nothing to a successor, who may get it instead.
-        """
-        message: Message = {"from": agent_id, "to": agent_id, "action": {"name": "cancel"}}
-        marker = Envelope.of(message, self._new_id(), Kind.CANCEL)
-        arrived = self._markers[marker.id] = threading.Event()
-        try:
-            properties = amqp_wire.to_properties(marker, None, self._account)
-            key = self._topology.last_key(agent_id)
-            self._link.publish(key, encode(marker.message), properties, timeout=0)
-            if self._server_is_quick:
-                self._server_is_quick = arrived.wait(_TURN_AWAY_TIME)
-        except AgencyError as error:
-            logger.debug("mail of %r is not turned away: %s", agent_id, error)
-        finally:
-            del self._markers[marker.id]
 
     def _count_lost(self, agent_id: str, undelivered: int) -> None:
         """So many messages went with the mailbox of an agent that has left, and nobody saw them."""
@@ -341,10 +317,6 @@ class AMQPSpace(Space):
             return
         if self._account is not None and not self._is_proven(envelope.message, delivery):
             self._link.acknowledge(delivery)
-            return
-        if (marker := self._markers.get(envelope.id)) is not None:
-            self._link.acknowledge(delivery)
-            marker.set()
             return
         message, agent = envelope.message, resident.agent
         # Ids can be guessed: nobody takes up another's.

@@ -143,20 +143,6 @@ class Topology:
             (mailbox, agent_id),
         ]
 
-    def last_bindings(self, agent_id: str) -> list[tuple[str, str]]:
-        """As `bindings`, of an agent that has left: nobody finds its queues any more, but it can write
-        behind all that is in its mailbox.
-        """
-        return (
-            [] if self.account is not None else [(self.mailbox(agent_id), self.last_key(agent_id))]
-        )
-
-    def last_key(self, agent_id: str) -> str:
-        """The routing key that reaches the mailbox of an agent that has left."""
-        if self.account is not None:
-            return self.key(agent_id)
-        return _shortened("amq.last.", agent_id)
-
     def permissions(self, account: str) -> tuple[str, str, str]:
         """What an account may configure, write and read where senders are verified: three regular
         expressions for `rabbitmqctl set_permissions`, in this order.
