@@ -108,7 +108,8 @@ def test_who_waits_for_an_agent_that_dies_is_told_that_the_outcome_is_unknown(
 def test_messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it_had(
     space: LocalSpace, me: Guest
 ) -> None:
-    space.add(Worker, "mortal")
+    for agent_id in ("mortal", "witness"):
+        space.add(Worker, agent_id)
     process = me.proxy("mortal").process()
     letters: list[tuple[str, str]] = []
     all_there = threading.Event()
@@ -124,6 +125,7 @@ def test_messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it
     me.receive(PATIENCE)
     for number in ("first", "second"):
         me.send({"id": number, "to": "mortal", "action": {"name": "note", "args": {"number": 1}}})
+    assert me.proxy("witness").process() != process  # so those before have reached the mailbox
     os.kill(process, signal.SIGKILL)
     assert all_there.wait(PATIENCE)
     assert letters == [
