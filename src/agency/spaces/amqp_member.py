@@ -358,11 +358,9 @@ class Member:
             return  # of an earlier channel
         if self._farewell is not None:
             self._farewell.consumer_ended(frame.method.consumer_tag)
-        elif not self._held:
-            pass
-        elif frame.method.consumer_tag == self._lease_consumer:
+        elif self._held and frame.method.consumer_tag == self._lease_consumer:
             self._lose("its lease was deleted", retry_in=0)
-        else:
+        elif self._held:
             self._lose("its mailbox was deleted or became unavailable", retry_in=0)
 
     def _closed(self, generation: int, _channel: Any, reason: BaseException) -> None:
@@ -372,14 +370,17 @@ class Member:
         self._channel = None
         if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
             return
+        code, text = reason.reply_code, reason.reply_text
         is_serving = self._claimed.done() and not self._is_leaving
-        if not is_serving and reason.reply_code == _RESOURCE_LOCKED:
-            self._locked_while_leaving(reason.reply_text) if self._is_leaving else self._locked()
-        elif not is_serving and reason.reply_code in _FINAL_CODES:
-            self._refused(reason.reply_text)
-        else:
+        if is_serving or code not in {_RESOURCE_LOCKED, *_FINAL_CODES}:
             self._failures += 1
-            self._lose(reason.reply_text, retry_in=backoff(self._failures))
+            self._lose(text, retry_in=backoff(self._failures))
+        elif code in _FINAL_CODES:
+            self._refused(text)
+        elif self._is_leaving:
+            self._locked_while_leaving(text)
+        else:
+            self._locked()
 
     def _locked_while_leaving(self, reason: str) -> None:
         """The lease is a successor's, or still that of our own connection which has broken."""
