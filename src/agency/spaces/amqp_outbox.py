@@ -124,9 +124,15 @@ class Publication:
 
 
 class Outbox:
-    """Publications in order, bounded in number and bytes, with the confirms they wait for."""
+    """Publications in order, bounded in number and bytes, with the confirms they wait for.
 
-    def __init__(self) -> None:
+    Args:
+        on_refusal: Called with a message that the server refused. Whoever is called says later, by
+            `refused`, what that means.
+    """
+
+    def __init__(self, on_refusal: Callable[[Publication], None] | None = None) -> None:
+        self._on_refusal = on_refusal or self.refused
         self.lock = threading.Lock()
         self._changed = threading.Condition(self.lock)
         # All below is guarded by the lock.
@@ -217,6 +223,7 @@ class Outbox:
     def confirmed(self, tag: int, *, multiple: bool, accepted: bool) -> None:
         """The server accepted or refused the message of this delivery tag, or all up to it."""
         calls: _Calls = []
+        refused: list[Publication] = []
         with self.lock:
             if multiple:
                 tags = list(takewhile(tag.__ge__, self._unconfirmed))
@@ -230,11 +237,24 @@ class Outbox:
                 elif publication.rewritten:
                     outcome = Outcome.UNKNOWN
                     detail = "the link broke before it was confirmed, and it was not taken again"
+                elif accepted:
+                    outcome = Outcome.UNROUTABLE
                 else:
-                    outcome = Outcome.UNROUTABLE if accepted else Outcome.REFUSED
+                    refused.append(publication)
+                    continue
                 calls += self._settle(publication, outcome, detail)
                 self._release(publication)
             self._one_by_one = max(0, self._one_by_one - len(tags))
+        _call(calls)
+        for publication in refused:
+            self._on_refusal(publication)
+
+    def refused(self, publication: Publication, doubt: str = "") -> None:
+        """The server has no room for the message; or, with a `doubt`, may have it all the same."""
+        with self.lock:
+            outcome = Outcome.UNKNOWN if doubt else Outcome.REFUSED
+            calls = self._settle(publication, outcome, doubt)
+            self._release(publication)
         _call(calls)
 
     def channel_lost(self, refusal: str | None) -> None:

@@ -20,7 +20,7 @@ import pika.exceptions
 from agency.spaces import amqp_frames
 from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
-from agency.spaces.amqp_outbox import Outbox
+from agency.spaces.amqp_outbox import Outbox, Publication
 from agency.spaces.amqp_topology import Topology
 
 __all__ = ["Publisher"]
@@ -49,7 +49,7 @@ class Publisher:
     def __init__(
         self, loop: IOLoop, options: AMQPOptions, topology: Topology, on_change: Callable[[], None]
     ) -> None:
-        self.outbox = Outbox()
+        self.outbox = Outbox(None if topology.replicated else self._refused)
         self.ready = False
         """Messages can be written."""
         self.refused: str | None = None
@@ -73,6 +73,8 @@ class Publisher:
         self._channel_failures = 0
         self._probes: dict[str, Callable[[bool], None]] = {}
         self._oldest: int | None = None
+        self._in_doubt: dict[str, list[Publication]] = {}  # refused, by mailbox; see `_refused`
+        self._asked: dict[str, list[Publication]] = {}
         if topology.replicated:
             loop.call_later(_CONFIRM_TIME, self._check_confirms)
 
@@ -143,6 +145,8 @@ class Publisher:
         self._oldest = None
         self._channel = self._side_channel = None
         self._probes.clear()
+        for mailbox in list(self._asked):
+            self._told(mailbox, "the link broke")
         self.outbox.channel_lost(None)
 
     def _open_channel(self) -> None:
@@ -190,6 +194,44 @@ class Publisher:
         self.outbox.confirmed(tag, multiple=multiple, accepted=accepted)
         if self.outbox:
             self.drain()  # some wait for their turn after a refusal
+
+    def _refused(self, publication: Publication) -> None:
+        """The server says no because the mailbox is full; or because its node went down with the message,
+        which it may have stored. Then there is no mailbox for now: it is asked for.
+        """
+        mailbox = self._topology.mailbox_of(publication.routing_key)
+        if mailbox is None:
+            self.outbox.refused(publication)
+            return
+        self._in_doubt.setdefault(mailbox, []).append(publication)
+        if mailbox not in self._asked:
+            self._ask_for(mailbox)
+
+    def _ask_for(self, mailbox: str) -> None:
+        """One question at a time: what is refused meanwhile is for the next one."""
+        self._asked[mailbox] = self._in_doubt.pop(mailbox)
+
+        def ask(channel: Any) -> None:
+            def there(_frame: Any) -> None:
+                self._told(mailbox, "")
+                channel.close()
+
+            channel.add_on_close_callback(lambda *_: self._told(mailbox, "its mailbox went down"))
+            channel.queue_declare(mailbox, passive=True, callback=there)
+
+        if not self.connection.is_open:
+            self._told(mailbox, "the link broke")
+            return
+        try:
+            self.connection.channel(ask)
+        except pika.exceptions.NoFreeChannels:  # thousands of mailboxes refuse at once
+            self._told(mailbox, "the server was not asked why it was refused")
+
+    def _told(self, mailbox: str, doubt: str) -> None:
+        for publication in self._asked.pop(mailbox, []):
+            self.outbox.refused(publication, doubt)
+        if mailbox in self._in_doubt and mailbox not in self._asked:
+            self._ask_for(mailbox)
 
     def _check_confirms(self) -> None:
         """Connect again if the oldest message has waited for its confirm since the last time."""

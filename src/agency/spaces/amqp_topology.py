@@ -132,6 +132,12 @@ class Topology:
             return agent_id
         return self.broadcast_key if agent_id == BROADCAST else self.mailbox(agent_id)
 
+    def mailbox_of(self, key: str) -> str | None:
+        """Whose mailbox the routing key reaches, if it is one agent's."""
+        if key == self.broadcast_key or key.startswith("amq."):
+            return None
+        return key if self.account is not None else self.mailbox(key)
+
     def bindings(self, agent_id: str) -> list[tuple[str, str]]:
         """Which of the agent's queues are bound, and with which keys."""
         mailbox = self.mailbox(agent_id)
