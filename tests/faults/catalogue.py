@@ -561,8 +561,8 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_server_that_forgets_a_consumer_is_connected_to_again",
         ),
         lacking="Mailboxes that are not replicated live on one node; while it is down, mail to them counts as "
-        "mail to nobody, and what is refused as it goes down may be handled. To replicated ones `send` waits; "
-        "what an action sends in the seconds without a leader may be refused.",
+        "mail to nobody. To replicated ones `send` waits; what an action sends in the seconds without a "
+        "leader may be refused.",
     ),
     Fault(
         43,
