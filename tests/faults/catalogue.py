@@ -534,6 +534,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(
             "faults/test_broker.py",
             "a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others",
+            "many_who_send_to_a_full_mailbox_at_once_are_all_told_that_it_is_full",
         )
         + _conformance("a_broadcast_reaches_all_others_when_one_mailbox_is_full"),
     ),

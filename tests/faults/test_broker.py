@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,14 +116,34 @@ def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Bro
 # Full mailboxes
 
 
-def test_a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others(
-    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
-) -> None:
+@pytest.fixture
+def small_mailbox(vhost: BrokerAddress) -> BrokerAddress:
+    """A broker on which bob's mailbox has room for five messages."""
     vhost.rabbitmqctl(
         *("set_policy", "--vhost", vhost.vhost, "--apply-to", "queues"),
         *("small", r"\.mailbox\.bob$", json.dumps({"max-length": 5})),
     )
-    with AMQPSpace(options_for(vhost), grace=0.2) as space:
+    return vhost
+
+
+def test_many_who_send_to_a_full_mailbox_at_once_are_all_told_that_it_is_full(
+    small_mailbox: BrokerAddress,
+) -> None:
+    """What is refused while the mailbox is being asked for is refused for the same reason."""
+    with AMQPSpace(options_for(small_mailbox), grace=0.2) as space:
+        space.add(Odd, "bob")
+        ann = space.join("ann")
+        ann.send({"to": "bob", "action": {"name": "never_return"}})
+        fill(ann)
+        with ThreadPoolExecutor(16) as together:
+            sending = [together.submit(ann.send, note(number)) for number in range(500)]
+        assert {type(one.exception()) for one in sending} == {MailboxFull}
+
+
+def test_a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others(
+    small_mailbox: BrokerAddress, ledger: Ledger, tmp_path: Path
+) -> None:
+    with AMQPSpace(options_for(small_mailbox), grace=0.2) as space:
         space.dead_letters.listen(ledger.dead)
         space.add(Odd, "bob")
         space.add(Recorder, "carl", tmp_path / "ledger")

@@ -49,7 +49,7 @@ class Publisher:
     def __init__(
         self, loop: IOLoop, options: AMQPOptions, topology: Topology, on_change: Callable[[], None]
     ) -> None:
-        self.outbox = Outbox(None if topology.replicated else self._refused)
+        self.outbox = Outbox(None if topology.replicated else self._doubt)
         self.ready = False
         """Messages can be written."""
         self.refused: str | None = None
@@ -73,7 +73,7 @@ class Publisher:
         self._channel_failures = 0
         self._probes: dict[str, Callable[[bool], None]] = {}
         self._oldest: int | None = None
-        self._in_doubt: dict[str, list[Publication]] = {}  # refused, by mailbox; see `_refused`
+        self._in_doubt: dict[str, list[Publication]] = {}  # refused, by mailbox; see `_doubt`
         self._asked: dict[str, list[Publication]] = {}
         if topology.replicated:
             loop.call_later(_CONFIRM_TIME, self._check_confirms)
@@ -145,8 +145,8 @@ class Publisher:
         self._oldest = None
         self._channel = self._side_channel = None
         self._probes.clear()
-        for mailbox in list(self._asked):
-            self._told(mailbox, "the link broke")
+        for mailbox, refused in list(self._asked.items()):
+            self._told(mailbox, refused, "the link broke")
         self.outbox.channel_lost(None)
 
     def _open_channel(self) -> None:
@@ -195,9 +195,9 @@ class Publisher:
         if self.outbox:
             self.drain()  # some wait for their turn after a refusal
 
-    def _refused(self, publication: Publication) -> None:
+    def _doubt(self, publication: Publication) -> None:
         """The server says no because the mailbox is full; or because its node went down with the message,
-        which it may have stored. Then there is no mailbox for now: it is asked for.
+        which it may have stored. In that case there is no mailbox when it is asked for.
         """
         mailbox = self._topology.mailbox_of(publication.routing_key)
         if mailbox is None:
@@ -209,28 +209,33 @@ class Publisher:
 
     def _ask_for(self, mailbox: str) -> None:
         """One question at a time: what is refused meanwhile is for the next one."""
-        self._asked[mailbox] = self._in_doubt.pop(mailbox)
+        refused = self._asked[mailbox] = self._in_doubt.pop(mailbox)
+        told = partial(self._told, mailbox, refused)
 
         def ask(channel: Any) -> None:
             def there(_frame: Any) -> None:
-                self._told(mailbox, "")
+                told("")
                 channel.close()
 
-            channel.add_on_close_callback(lambda *_: self._told(mailbox, "its mailbox went down"))
+            channel.add_on_close_callback(lambda *_: told("its mailbox went down"))
             channel.queue_declare(mailbox, passive=True, callback=there)
 
         if not self.connection.is_open:
-            self._told(mailbox, "the link broke")
+            told("the link broke")
             return
         try:
             self.connection.channel(ask)
         except pika.exceptions.NoFreeChannels:  # thousands of mailboxes refuse at once
-            self._told(mailbox, "the server was not asked why it was refused")
+            told("the server was not asked why it was refused")
 
-    def _told(self, mailbox: str, doubt: str) -> None:
-        for publication in self._asked.pop(mailbox, []):
+    def _told(self, mailbox: str, refused: list[Publication], doubt: str) -> None:
+        """The answer to one question: the first that comes counts."""
+        if self._asked.get(mailbox) is not refused:
+            return
+        del self._asked[mailbox]
+        for publication in refused:
             self.outbox.refused(publication, doubt)
-        if mailbox in self._in_doubt and mailbox not in self._asked:
+        if mailbox in self._in_doubt:
             self._ask_for(mailbox)
 
     def _check_confirms(self) -> None:
