@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import amqp
 import pytest
@@ -42,6 +43,31 @@ def space_of(topology: Topology, broker: BrokerAddress, port: int) -> AMQPSpace:
     return AMQPSpace(options_for(broker, hostname="127.0.0.1", port=port), exchange=topology.space)
 
 
+@dataclass(frozen=True)
+class TwoSpaces:
+    """Two applications, of which `home` has bob and a bad link."""
+
+    home: AMQPSpace
+    elsewhere: AMQPSpace
+    proxy: Proxy
+    topology: Topology
+
+
+@pytest.fixture
+def two(broker: BrokerAddress, proxy: Proxy, topology: Topology) -> Iterator[TwoSpaces]:
+    with (
+        space_of(topology, broker, proxy.port) as home,
+        space_of(topology, broker, broker.port) as elsewhere,
+    ):
+        home.add(Worker("bob"))
+        yield TwoSpaces(home, elsewhere, proxy, topology)
+
+
+@pytest.fixture
+def prefetch_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agency.spaces.amqp_space._PREFETCH", 1)
+
+
 def queues(topology: Topology, broker: BrokerAddress) -> list[str]:
     return [name for name in queues_of(broker) if name.startswith(topology.space)]
 
@@ -62,90 +88,70 @@ def hold_lease(connection: amqp.Connection, topology: Topology, agent_id: str) -
 
 
 def test_who_leaves_waits_for_the_remains_of_his_own_connection(
-    broker: BrokerAddress, proxy: Proxy, topology: Topology, caplog: pytest.LogCaptureFixture
+    two: TwoSpaces, broker: BrokerAddress, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server may know of its end later than we do."""
     caplog.set_level("DEBUG", "agency.amqp")
-    with (
-        space_of(topology, broker, proxy.port) as home,
-        space_of(topology, broker, broker.port) as elsewhere,
-    ):
-        home.add(Worker("bob"))
-        ann = elsewhere.join("ann")
-        proxy.refuse()
-        eventually(lambda: topology.lease("bob") not in queues(topology, broker))
-        with client(broker) as remains:
-            hold_lease(remains, topology, "bob")
-            ann.send({"to": "bob", "action": {"name": "work"}})
-            home.remove("bob")
-            caplog.clear()
-            proxy.accept()
-            eventually(lambda: "consuming connection" in caplog.text and "is open" in caplog.text)
-        eventually(lambda: home.dead_letters.counts == {"agent_removed": 1})
-        eventually(lambda: not [name for name in queues(topology, broker) if "bob" in name])
+    ann = two.elsewhere.join("ann")
+    two.proxy.refuse()
+    eventually(lambda: two.topology.lease("bob") not in queues(two.topology, broker))
+    with client(broker) as remains:
+        hold_lease(remains, two.topology, "bob")
+        ann.send({"to": "bob", "action": {"name": "work"}})
+        two.home.remove("bob")
+        caplog.clear()
+        two.proxy.accept()
+        eventually(lambda: "consuming connection" in caplog.text and "is open" in caplog.text)
+    eventually(lambda: two.home.dead_letters.counts == {"agent_removed": 1})
+    eventually(lambda: not [name for name in queues(two.topology, broker) if "bob" in name])
 
 
+@pytest.mark.usefixtures("prefetch_of_one")
 def test_who_waits_for_an_agent_that_left_without_a_link_is_told_when_it_is_back(
-    broker: BrokerAddress, proxy: Proxy, topology: Topology, monkeypatch: pytest.MonkeyPatch
+    two: TwoSpaces, broker: BrokerAddress
 ) -> None:
-    monkeypatch.setattr("agency.spaces.amqp_space._PREFETCH", 1)
-    with (
-        space_of(topology, broker, proxy.port) as home,
-        space_of(topology, broker, broker.port) as elsewhere,
-    ):
-        home.add(Worker("bob"))
-        ann = elsewhere.join("ann")
-        proxy.refuse()
-        waiting = [
-            begin(lambda: ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE))
-            for _ in range(50)
-        ]
-        eventually(lambda: queues_of(broker).get(topology.mailbox("bob")) == len(waiting))
-        home.remove("bob")
-        proxy.accept()
-        for answer in waiting:
-            with pytest.raises(AgentNotFound):
-                answer.result(PATIENCE)
-        eventually(lambda: home.dead_letters.counts == {"agent_removed": len(waiting)})
+    ann = two.elsewhere.join("ann")
+    two.proxy.refuse()
+    waiting = [
+        begin(lambda: ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE))
+        for _ in range(50)
+    ]
+    eventually(lambda: queues_of(broker).get(two.topology.mailbox("bob")) == len(waiting))
+    two.home.remove("bob")
+    two.proxy.accept()
+    for answer in waiting:
+        with pytest.raises(AgentNotFound):
+            answer.result(PATIENCE)
+    eventually(lambda: two.home.dead_letters.counts == {"agent_removed": len(waiting)})
 
 
 def test_who_leaves_while_a_successor_came_elsewhere_leaves_the_mailbox_to_him(
-    broker: BrokerAddress, proxy: Proxy, topology: Topology
+    two: TwoSpaces,
 ) -> None:
-    with (
-        space_of(topology, broker, proxy.port) as home,
-        space_of(topology, broker, broker.port) as elsewhere,
-    ):
-        home.add(Worker("bob"))
-        ann = elsewhere.join("ann")
-        proxy.refuse()
-        home.remove("bob")
-        elsewhere.add(Worker("bob"))
-        proxy.accept()
-        with pytest.raises(AgentIdInUse):
-            home.add(Worker("bob"))
-        assert ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE) is None
+    ann = two.elsewhere.join("ann")
+    two.proxy.refuse()
+    two.home.remove("bob")
+    two.elsewhere.add(Worker("bob"))
+    two.proxy.accept()
+    with pytest.raises(AgentIdInUse):
+        two.home.add(Worker("bob"))
+    assert ann.request({"to": "bob", "action": {"name": "work"}}, timeout=PATIENCE) is None
 
 
 def test_an_id_is_free_although_the_server_does_not_let_its_mailbox_go(
-    broker: BrokerAddress, proxy: Proxy, topology: Topology
+    two: TwoSpaces, broker: BrokerAddress
 ) -> None:
-    with (
-        space_of(topology, broker, proxy.port) as home,
-        space_of(topology, broker, broker.port) as elsewhere,
-    ):
-        home.add(Worker("bob"))
-        proxy.refuse()
-        mailbox = topology.mailbox("bob")
-        with client(broker) as other:
-            other.channel().queue_delete(mailbox)
-            other.channel().queue_declare(mailbox, durable=False, exclusive=False)
-            home.remove("bob")
-            proxy.accept()
-            with pytest.raises(BrokerRefused):
-                home.add(Worker("bob"))
-            other.channel().queue_delete(mailbox)
-        elsewhere.add(Worker("bob"))
+    two.proxy.refuse()
+    mailbox = two.topology.mailbox("bob")
+    with client(broker) as other:
+        other.channel().queue_delete(mailbox)
+        other.channel().queue_declare(mailbox, durable=False, exclusive=False)
+        two.home.remove("bob")
+        two.proxy.accept()
+        with pytest.raises(BrokerRefused):
+            two.home.add(Worker("bob"))
+        other.channel().queue_delete(mailbox)
+    two.elsewhere.add(Worker("bob"))
 
 
 def test_who_claims_an_id_in_the_middle_of_the_cleaning_up_has_it_whole(
