@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency import Guest, LocalSpace, OutcomeUnknown
+from agency import DeadLetter, Guest, LocalSpace, OutcomeUnknown
+from agency.envelope import Envelope, Kind
+from agency.schema import Message
 from agency.spaces.local_frames import (
     LARGEST,
     Frame,
@@ -22,6 +24,7 @@ from agency.spaces.local_frames import (
     frame,
     frames_in,
     large_frame,
+    message_frame,
     place_of_large,
     read_envelope,
     split,
@@ -109,6 +112,38 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter(space: LocalSpace, recei
     me.send({"to": "garbler", "action": {"name": "write", "args": {"data": data}}})
     assert reasons.get(timeout=PATIENCE) == "undecodable"
     assert me.proxy("well").process()
+
+
+@pytest.mark.parametrize("head", [b"well", b"garbler"], ids=["in the head too", "behind its back"])
+@pytest.mark.parametrize(
+    "receiver", ["bob", "me", "*"], ids=["to a worker", "to the application", "to all"]
+)
+def test_no_worker_speaks_for_an_agent_of_another(
+    space: LocalSpace, receiver: str, head: bytes
+) -> None:
+    me = space.join("me")
+    space.add(Worker, "bob")
+    letters: queue.SimpleQueue[DeadLetter] = queue.SimpleQueue()
+    space.dead_letters.listen(letters.put)
+    me.send(
+        {"to": "garbler", "action": {"name": "write", "args": {"data": forged(receiver, head)}}}
+    )
+    letter = letters.get(timeout=PATIENCE)
+    assert letter.reason.value in {"bad_sender", "undecodable"}
+    assert me.proxy("bob").tell_noted() == []
+    assert list(me.received()) == []
+
+
+def forged(receiver: str, head: bytes) -> str:
+    """A message of which the well one is said to be the sender, as a frame whose head names somebody."""
+    action = (
+        {"name": "say", "args": {"content": "I"}}
+        if receiver == "me"
+        else {"name": "note", "args": {"number": 1}}
+    )
+    message: Message = {"from": "well", "to": receiver, "action": action}
+    data = message_frame(Envelope.of(message, "1", Kind.TELL))
+    return frame(Frame.MESSAGE, receiver.encode(), head, data[split(data)[3] :]).hex()
 
 
 @given(data=st.binary(max_size=200))

@@ -45,6 +45,7 @@ __all__ = [
     "numbers_in",
     "place_of_large",
     "read_envelope",
+    "read_message",
     "settled_frame",
     "split",
     "take_frame",
@@ -345,6 +346,19 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
         return envelope
     except (IndexError, KeyError, TypeError, struct.error) as error:
         raise ValueError(f"a frame without an envelope: {error}") from None
+
+
+def read_message(data: bytes, sender: bytes, payload: int) -> Envelope:
+    """The envelope in a MESSAGE or a REPLY, from the sender in the frame's head: the hub has seen to it
+    that this one is an agent of the process that wrote the frame.
+
+    Raises:
+        ValueError: there is none in it, or it speaks for another.
+    """
+    envelope = read_envelope(data, payload)
+    if envelope.sender.encode() != sender:
+        raise ValueError(f"a message in the name of {envelope.sender!a}, from another")
+    return envelope
 
 
 _TAKE: Final = frame(Frame.TAKE, payload=bytes(_POSITION.size))[: -_POSITION.size]

@@ -353,7 +353,7 @@ class _Hub:
             else:
                 self._note(source, kind, to, sender, data)
         elif source is not self._application and sender not in source.ids:
-            return  # nobody speaks for an agent of another process
+            self._lose(Reason.BAD_SENDER, data, payload)  # another process's, or nobody's
         elif to == _BROADCAST:
             self._broadcast(source, sender, data, payload)
         else:

@@ -37,6 +37,7 @@ from agency.spaces.local_frames import (
     Frame,
     frame,
     read_envelope,
+    read_message,
     settled_frame,
     split,
 )
@@ -212,12 +213,15 @@ class LocalSpace(Space):
         """What the hub sends, on the link's thread."""
         kind, to, place, payload = split(data)
         if kind in _WITH_ENVELOPE:
+            is_lost = kind == Frame.DEAD_LETTER
             try:
-                envelope = read_envelope(data, payload)
+                envelope = (
+                    read_envelope(data, payload) if is_lost else read_message(data, place, payload)
+                )
             except ValueError as error:
                 self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
                 return
-            if kind == Frame.DEAD_LETTER:
+            if is_lost:
                 reason = Reason(to.decode())
                 is_full = reason is Reason.MAILBOX_FULL
                 self.drop(envelope, reason, f"of {place.decode()!a}" if is_full else "")

@@ -43,7 +43,7 @@ from agency.spaces.local_frames import (
     FrameReader,
     frame,
     message_frame,
-    read_envelope,
+    read_message,
     settled_frame,
     split,
 )
@@ -277,7 +277,7 @@ class _WorkerSpace(Space):
         kind, to, sender, payload = split(data)
         agent_id = to.decode()
         if kind in MESSAGES:
-            self._deliver(agent_id, data, payload)
+            self._deliver(agent_id, sender, data, payload)
         elif kind in ROOM:
             self.link.hear_of_room(agent_id, has_room=kind == Frame.ROOM)
         elif kind == Frame.SETTLED:
@@ -303,9 +303,9 @@ class _WorkerSpace(Space):
             self.halt()
             self.link.send(frame(Frame.HALT))
 
-    def _deliver(self, agent_id: str, data: bytes, payload: int) -> None:
+    def _deliver(self, agent_id: str, sender: bytes, data: bytes, payload: int) -> None:
         try:
-            envelope = read_envelope(data, payload)
+            envelope = read_message(data, sender, payload)
         except ValueError:
             envelope = None
         with self._doors_lock:
