@@ -352,7 +352,7 @@ class Agent:
             error: What went wrong
             original_message_id: The id of the message that invoked it
         """
-        logger.warning('"%s" got an error in answer to %r: %s', self.id, original_message_id, error)
+        logger.warning('"%s" got an error in answer to %r: %r', self.id, original_message_id, error)
 
     # Callbacks
 

@@ -267,7 +267,7 @@ def _refusal(
 ) -> Envelope | None:
     if envelope.name in _NEVER_ANSWERED and not envelope.wants_answer:
         logger.warning(
-            '"%s" could not handle a message of "%s": %s', agent.id, envelope.sender, text
+            '"%s" could not handle a message of "%s": %r', agent.id, envelope.sender, text
         )
         return None
     return answer(envelope, new_id(), agent.id, error=text, failure=failure)

@@ -435,7 +435,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         32,
-        "Two applications add the same id.",
+        "Somebody else adds an id that is in use, or speaks for it.",
         _tests(
             _LINK,
             "an_id_in_use_is_refused_at_once_and_its_holder_left_alone",
@@ -445,7 +445,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_replicated.py",
             "an_id_is_unique_and_its_agent_reached_whichever_kind_of_mailbox_it_has",
-        ),
+        )
+        + _conformance("an_id_in_use_is_refused_and_its_agent_untouched")
+        + _tests(_WORKERS, "an_id_is_unique_across_processes")
+        + _tests("local/test_garbage.py", "no_worker_speaks_for_an_agent_of_another"),
     ),
     Fault(
         33,
@@ -725,7 +728,8 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "everything_that_is_shown_can_be_seen",
             "what_is_left_out_of_a_long_text_is_said",
         )
-        + _tests("unit/test_slash.py", "a_command_shows_every_character_on_one_line"),
+        + _tests("unit/test_slash.py", "a_command_shows_every_character_on_one_line")
+        + _tests("unit/test_logging.py", "what_others_say_is_logged_in_printable_characters"),
     ),
     Fault(
         57,
