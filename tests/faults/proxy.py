@@ -25,7 +25,7 @@ from typing import Final, Literal, Self, TypeVar
 __all__ = ["Answer", "Proxy", "Way"]
 
 Way = Literal["to_server", "to_client"]
-Answer = Literal["confirm", "consume-ok"]
+Answer = Literal["bind-ok", "confirm", "consume-ok"]
 
 LOOPBACK: Final = "127.0.0.1"
 _LIMIT: Final = 30.0
@@ -35,6 +35,7 @@ _FRAME_HEAD: Final = struct.Struct(">BHL")  # AMQP 0-9-1 section 2.3.5: type, ch
 _METHOD: Final = 1
 _METHODS: Final[dict[Answer, set[tuple[int, int]]]] = {
     "confirm": {(60, 80), (60, 120)},  # basic.ack and basic.nack, which servers send as confirms
+    "bind-ok": {(50, 21)},
     "consume-ok": {(60, 21)},
 }
 

@@ -159,13 +159,14 @@ class Member:
         self._is_leaving, self._deletes_mailbox = True, delete_mailbox
         self._on_undelivered = on_undelivered
         self._when_gone.append(done)
-        if not self._claimed.done():
-            self.end()
-        elif self._is_bound:
+        if self._is_bound:
             self._take_leave()
 
     def give_up(self) -> None:
         """Nobody waits for the claim any more."""
+        if not self._claimed.done():
+            self._fail_claim(BrokerUnreachable("nobody waits for it"))
+            return
         self.release(delete_mailbox=False, on_undelivered=_ignored, done=_nothing)
         self.leave_alone()
 
@@ -247,7 +248,7 @@ class Member:
             return
         topology, channel = self._members.topology, self._channel
         self._members.publisher.forget_probe(self._lease)
-        self._locked_since = None
+        self._seen_locked, self._locked_since = False, None
         if self._is_leaving and not self._deletes_mailbox:
             self._take_leave()
             return
@@ -397,19 +398,26 @@ class Member:
         self.end()
 
     def _refused(self, reason: str) -> None:
-        """The server does not let us have the mailbox, or delete it. The lease may be ours by now, for as
-        long as the connection lasts: it is given back.
-        """
+        """The server does not let us have the mailbox, or delete it."""
         if not self._claimed.done():
-            self._claimed.set_exception(BrokerRefused(f"agent id {self.agent_id!r}: {reason}"))
-            self._is_leaving = self.is_left_alone = True
+            self._fail_claim(BrokerRefused(f"agent id {self.agent_id!r}: {reason}"))
         elif self._deletes_mailbox:
             _log.warning("agent %r: its mailbox stays: %s", self.agent_id, reason)
             self._deletes_mailbox = False
+            self._lose(reason, retry_in=0)
         else:
             self.end()
-            return
-        self._lose(reason, retry_in=0)
+
+    def _fail_claim(self, error: AgencyError) -> None:
+        """The rest of what makes the id ours is not to be had. The lease may be ours by now, for as long
+        as the connection lasts: it is given back.
+        """
+        self._claimed.set_exception(error)
+        if self._members.connection.is_open:
+            self._is_leaving = self.is_left_alone = True
+            self._lose(str(error), retry_in=0)
+        else:
+            self.end()
 
     def _locked(self) -> None:
         """Another connection owns the lease. Ask whether it lives; if it is silent it may be a dead
@@ -442,7 +450,9 @@ class Member:
             self._fail(self._in_use())
         else:
             trouble = trouble or "the server does not answer"
-            self._fail(BrokerUnreachable(f"agent id {self.agent_id!r} not claimed: {trouble}"))
+            self._fail_claim(
+                BrokerUnreachable(f"agent id {self.agent_id!r} not claimed: {trouble}")
+            )
 
     def _in_use(self) -> AgentIdInUse:
         return AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
