@@ -79,5 +79,7 @@ class DeadLetters:
         for listener in listeners:
             try:
                 listener(letter)
-            except Exception:
+            except (
+                BaseException
+            ):  # SystemExit too: it may be the thread that all mail comes through
                 logger.exception("a listener for dead letters raised")
