@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agency import DeadLetter, Guest, LocalSpace, OutcomeUnknown
 from agency.envelope import Envelope, Kind
-from agency.schema import Message
+from agency.schema import Action, Message
 from agency.spaces.local_frames import (
     LARGEST,
     Frame,
@@ -136,12 +136,12 @@ def test_no_worker_speaks_for_an_agent_of_another(
 
 def forged(receiver: str, head: bytes) -> str:
     """A message of which the well one is said to be the sender, as a frame whose head names somebody."""
-    action = (
+    act: Action = (
         {"name": "say", "args": {"content": "I"}}
         if receiver == "me"
         else {"name": "note", "args": {"number": 1}}
     )
-    message: Message = {"from": "well", "to": receiver, "action": action}
+    message: Message = {"from": "well", "to": receiver, "action": act}
     data = message_frame(Envelope.of(message, "1", Kind.TELL))
     return frame(Frame.MESSAGE, receiver.encode(), head, data[split(data)[3] :]).hex()
 
