@@ -54,6 +54,11 @@ class Worker(Agent):
     def say_through(self, agent_id: str) -> Any:
         return self.request({"to": agent_id, "action": {"name": "process"}})
 
+    @action
+    def ask_often(self, agent_id: str, times: int) -> int:
+        """Make so many requests."""
+        return sum(self.say_through(agent_id) > 0 for _ in range(times))
+
     @action(access_policy=ACCESS_REQUESTED)
     def on_request(self) -> str:
         return "done"
@@ -65,9 +70,9 @@ class Concurrent(Worker):
 
 
 class FailsToBuild(Agent):
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, text: str = "cannot be built") -> None:
         super().__init__(id)
-        raise ValueError("cannot be built")
+        raise ValueError(text)
 
 
 class DiesWhenBuilt(Agent):

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from typing import Any
 
 from agency import Agent, action
-from agency.spaces.local_frames import large_frame, take_frame
+from agency.spaces.local_frames import KIND, Frame, large_frame, take_frame
 from agency.spaces.local_memory import SETTLED
+from tests.local.agents import Worker
 
 
 class Garbler(Agent):
@@ -71,3 +73,23 @@ class Garbler(Agent):
     @property
     def _link(self) -> Any:
         return self._home.link
+
+
+class DiesAtDeadLetters(Worker):
+    """Is killed in the moment before its process tells the hub of a message that is lost."""
+
+    def after_add(self) -> None:
+        link: Any = self._agency.home._place.link  # type: ignore[union-attr]
+        send = link.send
+
+        def send_or_die(data: bytes) -> None:
+            if data[KIND] == Frame.DEAD_LETTER:
+                os.kill(os.getpid(), signal.SIGKILL)
+            send(data)
+
+        link.send = send_or_die
+
+    @action
+    def wait_to_leave(self) -> None:
+        self.proxy("me").say.send(content="begun")
+        self.leaving.wait()

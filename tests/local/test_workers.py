@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from agency import (
+    ActionError,
     Agent,
     AgentIdInUse,
     AgentNotFound,
@@ -25,8 +27,10 @@ from agency import (
     StartFailed,
     action,
 )
+from tests.faults.tools import begin, eventually, suspend
 from tests.local.agents import (
     AsksWhenAdded,
+    AtDoor,
     Concurrent,
     DiesWhenBuilt,
     FailsToBuild,
@@ -35,6 +39,7 @@ from tests.local.agents import (
     Worker,
     WritesWhenRemoved,
 )
+from tests.local.garbler import DiesAtDeadLetters
 from tests.programs import PATIENCE, all_end
 
 
@@ -135,6 +140,27 @@ def test_messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it
     ]
 
 
+def test_what_was_handled_beside_an_action_that_dies_is_not_lost(
+    space: LocalSpace, me: Guest
+) -> None:
+    space.add(Concurrent, "mortal")
+    space.add(Worker, "witness")
+    died = threading.Event()
+    space.watch("mortal", lambda _: died.set())
+    process = me.proxy("mortal").process()
+    me.send({"id": "begun", "to": "mortal", "action": {"name": "block"}})
+    me.receive(PATIENCE)
+    for number in range(100):
+        me.send({"to": "mortal", "action": {"name": "note", "args": {"number": number}}})
+    assert me.proxy("mortal").ask_often(agent_id="witness", times=50) == 50
+    assert sorted(me.proxy("mortal").tell_noted()) == list(range(100))
+    os.kill(process, signal.SIGKILL)
+    assert died.wait(PATIENCE)
+    assert me.receive(PATIENCE)["action"]["args"]["original_message_id"] == "begun"
+    assert me.proxy("witness").process()  # what the hub had to say before is here
+    assert space.dead_letters.counts == {"agent_died": 1}
+
+
 def test_a_sender_that_does_not_wait_is_told_too_when_its_message_may_have_run(
     space: LocalSpace, me: Guest
 ) -> None:
@@ -143,6 +169,22 @@ def test_a_sender_that_does_not_wait_is_told_too_when_its_message_may_have_run(
     message = me.receive(PATIENCE)
     assert message["action"]["name"] == "error"
     assert message["action"]["args"]["original_message_id"] == "1"
+
+
+def test_what_is_lost_is_told_before_it_counts_as_settled(space: LocalSpace, me: Guest) -> None:
+    """Whoever is killed in between does not lose it in silence."""
+    space.add(DiesAtDeadLetters, "mortal")
+    me.send({"to": "mortal", "action": {"name": "wait_to_leave"}})
+    me.receive(PATIENCE)
+    waiting = begin(
+        lambda: me.request({"to": "mortal", "action": {"name": "process"}}, timeout=PATIENCE)
+    )
+    me.send({"to": "mortal", "action": {"name": "process"}, "id": "sent"})
+    me.send({"to": "nobody", "action": {"name": "say"}})  # the two before have reached the mailbox
+    space.remove("mortal")
+    with pytest.raises(AgentNotFound):
+        waiting.result(PATIENCE)
+    eventually(lambda: space.dead_letters.counts == {"agent_removed": 2, "no_such_agent": 1})
 
 
 def test_a_dead_agent_takes_nobody_with_it_and_its_id_is_free_again(
@@ -334,3 +376,70 @@ class StartsPrograms(Agent):
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout
         return shown.strip() == "True"
+
+
+def test_an_agent_added_to_a_process_that_has_just_died_holds_up_nobody() -> None:
+    with LocalSpace(max_workers=1, start_timeout=PATIENCE) as space:
+        me = space.join()
+        space.add(Worker, "old")
+        for number in range(10):
+            os.kill(me.proxy("old").process(), signal.SIGKILL)
+            with suppress(StartFailed):  # it may have been known already
+                space.add(Worker, f"new {number}")
+            eventually(lambda: added(space, "old"))
+
+
+def added(space: LocalSpace, agent_id: str) -> bool:
+    """Whether there is such an agent now that was not there before."""
+    try:
+        space.add(Worker, agent_id)
+    except AgentIdInUse:
+        return False
+    return True
+
+
+def test_an_agent_that_is_removed_begins_with_nothing_more_although_its_process_is_busy(
+    tmp_path: Path,
+) -> None:
+    door = tmp_path / "door"
+    os.mkfifo(door)
+    with LocalSpace(max_workers=1, grace=0.1) as space:
+        me = space.join()
+        space.add(Worker, "bob")
+        space.add(Worker, "witness")
+        building = begin(lambda: space.add(AtDoor, "slow", enter=door))
+        with door.open("w"):  # when it is at the door
+            space.remove("bob")
+            me.send({"to": "bob", "action": {"name": "note", "args": {"number": 1}}})
+            with pytest.raises(ActionError, match="no agent"):
+                me.proxy("witness").say_through(agent_id="bob")
+        building.result(PATIENCE)
+        space.add(Worker, "bob")
+        assert me.proxy("bob").tell_noted() == []
+
+
+def test_mail_of_a_process_that_stands_still_is_counted_when_all_ends() -> None:
+    with LocalSpace(grace=0.1) as space:
+        space.add(Worker, "still")
+        me = space.join()
+        suspend(psutil.Process(me.proxy("still").process()))
+        for number in range(1_000):
+            me.send({"to": "still", "action": {"name": "note", "args": {"number": number}}})
+    assert sum(space.dead_letters.counts.values()) == 1_000
+
+
+def test_an_error_that_no_encoding_knows_is_told_and_harms_no_neighbour() -> None:
+    with LocalSpace(max_workers=1) as space:
+        space.add(Worker, "neighbour")
+        with pytest.raises(StartFailed, match="udcff"):
+            space.add(FailsToBuild, "odd", "\udcff")
+        assert space.join().proxy("neighbour").process()
+
+
+def test_a_path_may_be_among_the_places_where_modules_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    with LocalSpace() as space:
+        space.add(Worker, "a")
+        assert space.join().proxy("a").process()

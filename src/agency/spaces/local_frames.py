@@ -99,7 +99,7 @@ class Frame(IntEnum):
     """
     REMOVE = 8
     """From the application to a worker: let an agent leave, or do not build it any more. `from` is
-    its place.
+    its place. With a payload, it is waited for no more: its id may be another's from now on.
     """
     REMOVED = 9
     """From a worker: it has left. `from` is its place, `to` how many messages for it have arrived.
@@ -122,8 +122,9 @@ class Frame(IntEnum):
     FULL = 15
     """From the hub: it has not. ROOM will follow."""
     SETTLED = 16
-    """From the hub: which messages has the agent whose place is `from` settled? And the answer: a
-    worker tells the numbers that its progress does not show, the application how many.
+    """From the hub: which messages has the agent whose place is `from` settled? And the answer: the
+    application tells how many. A worker tells, unasked, the numbers that its progress does not show;
+    asked, it has told all.
     """
     KEEP = 17
     """From the application: the agent is to come again if its process dies. Keep what it has not
@@ -356,7 +357,7 @@ def read_message(data: bytes, sender: bytes, payload: int) -> Envelope:
         ValueError: there is none in it, or it speaks for another.
     """
     envelope = read_envelope(data, payload)
-    if envelope.sender.encode() != sender:
+    if str(envelope.sender).encode() != sender:
         raise ValueError(f"a message in the name of {envelope.sender!a}, from another")
     return envelope
 

@@ -225,6 +225,8 @@ class _Hub:
         self._selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._workers: dict[int, _Peer] = {}
+        self._newest = 0
+        """The highest number of a worker so far: numbers only grow, and are announced in order."""
         self._members: dict[bytes, _Member] = {}
         self._full: dict[int, int] = {}
         """How many full mailboxes are shown, by their places on the board."""
@@ -521,7 +523,7 @@ class _Hub:
             if member is not None:
                 if self._members.get(member.agent_id) is member:
                     self._heirs.discard(member.agent_id)
-                if not member.is_there:
+                if not member.is_there or len(data) > split(data)[3]:
                     self._forget(member)  # its id may be another's from now on
                 self._send(member.peer, data)
         elif kind == Frame.STOP:
@@ -596,7 +598,7 @@ class _Hub:
         number = int(place.partition(b"/")[0])
         # The nursery announces a worker before the application can know of it, but on another
         # socket.
-        while number not in self._workers and self._welcome():
+        while number > self._newest and self._welcome():
             pass
         worker = self._workers.get(number)
         if worker is None:
@@ -643,6 +645,7 @@ class _Hub:
         worker = _Peer(socket.socket(fileno=end), int(number), memory)
         for place in self._full:
             worker.board.show(place, True, len(self._full))
+        self._newest = worker.number
         self._workers[worker.number] = worker
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         if self._halted:
@@ -684,7 +687,7 @@ class _Hub:
         of it; the rest its worker has lost already.
         """
         started, settled = member.progress()
-        if member.peer.fault and not has_left:
+        if (member.peer.fault or settled > member.sent) and not has_left:
             # Nobody knows with what it has begun; and what it settled last, it answered in vain.
             started, settled = member.sent, 0
         for number, item in member.held.items():

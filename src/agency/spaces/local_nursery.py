@@ -66,16 +66,23 @@ class Nursery:
         self.memory = mmap(memory, 0)
         ends = (their_control.fileno(), their_hub.fileno(), memory)
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"import sys; sys.path[:] = {[str(place) for place in sys.path]!r}; "
             f"from agency.spaces.local_nursery import main; main{(os.getpid(), *ends)!r}"
         )
-        with their_control, their_hub, _born_deaf():
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=ends,
-                stdin=subprocess.DEVNULL,
-            )
-        os.close(memory)
+        try:
+            with their_control, their_hub, _born_deaf():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=ends,
+                    stdin=subprocess.DEVNULL,
+                )
+        except BaseException:
+            self.memory.close()
+            self.hub.close()
+            self._control.close()
+            raise
+        finally:
+            os.close(memory)
         self._replies = self._control.makefile("r", encoding="utf-8")
         setting = {
             "argv": sys.argv,
@@ -98,7 +105,7 @@ class Nursery:
         """End a worker process at once. It may have ended already.
 
         Returns how it ended, in the way of `subprocess`: its status, or -N for the signal N. None if
-        the nursery is gone. To be asked at most once for each.
+        the nursery is gone.
         """
         try:
             return int(self._ask({"kill": process_id}))
@@ -261,6 +268,8 @@ def _nurse(
                 _move_to(request["surroundings"])
                 return lambda: run_worker(worker_end, shared, setting)
             children.add(value)
+            if not _is_child(value):  # it has ended, and `_reap` did not know it yet
+                children.discard(value)
             worker_end.close()
         _reply(control, {"value": value})
     return lambda: _end(children)
@@ -354,9 +363,19 @@ def _reap(children: set[int], failures: dict[int, int]) -> None:
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             process_id, status = ended
+            failures.pop(process_id, None)  # of an earlier process of this number
             if status:
                 failures[process_id] = os.waitstatus_to_exitcode(status)
             children.discard(process_id)
+
+
+def _is_child(process_id: int) -> bool:
+    """Whether it is a child of this process, ended or not, of which `_reap` has not taken note."""
+    try:
+        os.waitid(os.P_PID, process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _kill(process_id: int, children: set[int], failures: dict[int, int]) -> int:
@@ -369,7 +388,7 @@ def _kill(process_id: int, children: set[int], failures: dict[int, int]) -> int:
             os.kill(process_id, signal.SIGKILL)
     while process_id in children and time.monotonic() < limit:
         time.sleep(0.001)  # `_reap` interrupts it
-    return failures.pop(process_id, 0)
+    return failures.get(process_id, 0)
 
 
 def _end(children: set[int]) -> None:

@@ -199,9 +199,9 @@ class LocalSpace(Space):
         to = envelope.message["to"]
         link = self._link
         if to == BROADCAST:
-            self._broadcast_here(envelope)
             if link is not None:
-                link.post(envelope)
+                link.post(envelope)  # first: it may be refused
+            self._broadcast_here(envelope)
         elif self._deliver_here(envelope):
             return
         elif link is not None and to in self._elsewhere:
@@ -455,7 +455,7 @@ class LocalSpace(Space):
             nursery.kill(worker.process_id)
         elif link is not None:
             with contextlib.suppress(NotAccepted):  # the hub is gone, and with it the worker
-                link.send(frame(Frame.REMOVE, tenant.agent_id.encode(), tenant.place))
+                link.send(frame(Frame.REMOVE, tenant.agent_id.encode(), tenant.place, b"now"))
 
     def _hear_of(self, place: bytes, failure: str | None, *, is_over: bool) -> None:
         """An agent has come, or could not, or has left."""
@@ -549,17 +549,20 @@ class LocalSpace(Space):
             return []
         del self._elsewhere[tenant.agent_id]
         if tenant.ward is not None:
-            self._lose_kept(tenant.ward)
+            self._lose_kept(tenant.agent_id, tenant.ward.lost)
         return self._watchers.take(tenant.agent_id)
 
-    def _lose_kept(self, ward: Ward) -> None:
+    def _lose_kept(self, agent_id: str, lost: threading.Event) -> None:
+        """Have the hub lose what it keeps for an agent; `lost` is set when that has been told. To be called
+        in the office.
+        """
         if self._link is None:
-            ward.lost.set()  # with the hub
+            lost.set()  # with the hub
             return
         token = str(next(self._tokens)).encode()
-        self._losing[token] = ward.lost
+        self._losing[token] = lost
         try:
-            self._link.send(frame(Frame.KEEP_NO_MORE, ward.agent_id.encode(), token))
+            self._link.send(frame(Frame.KEEP_NO_MORE, agent_id.encode(), token))
         except NotAccepted:
             self._losing.pop(token).set()
 
@@ -690,6 +693,7 @@ class LocalSpace(Space):
                 logger.warning("%s did not end and is killed", worker)
                 nursery.kill(worker.process_id)
         if link is not None:
+            self._hear_of_the_lost()
             link.close()
         nursery.close()
         for worker in workers:
@@ -699,6 +703,14 @@ class LocalSpace(Space):
             left = {one.agent_id: self._strike_out(one) for one in list(self._elsewhere.values())}
         for agent_id, watching in left.items():
             self._tell(watching, Down(agent_id, Reason.AGENT_REMOVED))
+
+    def _hear_of_the_lost(self) -> None:
+        """Wait until the hub has told what became of the messages of workers that have ended."""
+        heard = threading.Event()
+        with self._office:
+            self._lose_kept("", heard)  # what comes back comes after all else
+        if not self._relay.is_reading():
+            heard.wait(_HALT_TIME)
 
 
 def _pickle(

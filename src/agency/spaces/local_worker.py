@@ -36,7 +36,6 @@ from agency.resident import Resident
 from agency.schema import BROADCAST, Message
 from agency.space import Space
 from agency.spaces.local_frames import (
-    LARGE,
     MESSAGES,
     ROOM,
     Frame,
@@ -84,7 +83,7 @@ class _Progress:
     it.
     """
 
-    __slots__ = ("_ahead", "_lock", "_settled", "_started", "_unknown", "_words", "is_open")
+    __slots__ = ("_ahead", "_lock", "_settled", "_started", "_words", "is_open")
 
     def __init__(self, words: memoryview, slot: int) -> None:
         self.is_open = False
@@ -94,69 +93,49 @@ class _Progress:
         self._started = 0  # guarded by _lock
         self._settled = 0  # every message up to this number is settled; guarded by _lock
         self._ahead: set[int] = set()  # settled ones beyond; guarded by _lock
-        self._unknown: list[
-            int
-        ] = []  # those of them that the hub was not told of; guarded by _lock
 
     def started(self, number: int) -> None:
         with self._lock:
             if number > self._started:
                 self._started = self._words[STARTED] = number
 
-    def settled(self, number: int) -> None:
+    def settled(self, number: int) -> bool:
+        """Whether the hub sees so by itself: it does not if an earlier one is not settled."""
         with self._lock:
             if number != self._settled + 1:
                 self._ahead.add(number)
-                self._unknown.append(number)
-                return
+                return False
             while self._ahead and number + 1 in self._ahead:
                 number += 1
                 self._ahead.discard(number)
             self._settled = self._words[SETTLED] = number
-
-    def unknown(self) -> list[int]:
-        """The settled messages that the hub neither sees in the words nor was told of."""
-        with self._lock:
-            unknown, self._unknown = self._unknown, []
-            return [number for number in unknown if number > self._settled]
+            return True
 
 
 class _Receipt(Receipt):
-    __slots__ = ("_number", "_progress", "_space")
+    """What is settled out of order, the hub is told: it does not take it for lost if the process dies,
+    nor holds it for longer than it must.
+    """
 
-    def __init__(self, space: _WorkerSpace, progress: _Progress, number: int) -> None:
+    __slots__ = ("_door", "_number", "_space")
+
+    def __init__(self, space: _WorkerSpace, door: _Door, number: int) -> None:
         self._space = space
-        self._progress = progress
+        self._door = door
         self._number = number
 
     def may_start(self) -> bool:
-        self._progress.started(self._number)
+        self._door.progress.started(self._number)
         return True
 
     def settled(self) -> None:
-        self._progress.settled(self._number)
+        if not self._door.progress.settled(self._number):
+            self._space.tell_what_is_settled(self._door.place, self._number)
         self._space.flush_answers()
 
     def is_left_to_hub(self) -> bool:
         """Whether the agent could not come, so that its mail is not lost here: it may be kept."""
-        return not self._progress.is_open
-
-
-class _LargeReceipt(_Receipt):
-    """Of a large message, which the hub is not to hold for longer than it must: if it is settled out of
-    order, the hub is told, and need not find that much is held, and ask.
-    """
-
-    __slots__ = ("_place",)
-
-    def __init__(self, space: _WorkerSpace, progress: _Progress, number: int, place: bytes) -> None:
-        super().__init__(space, progress, number)
-        self._place = place
-
-    def settled(self) -> None:
-        self._progress.settled(self._number)
-        self._space.tell_what_is_settled(self._place, self._progress)
-        self._space.flush_answers()
+        return not self._door.progress.is_open
 
 
 class _Door:
@@ -207,6 +186,7 @@ class _WorkerSpace(Space):
         self._arrived = 0
         """How many messages have come, for all agents."""
         self._settled = itertools.count(1)
+        self._is_to_end = False
         self.tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         """For the main thread; None ends it."""
         self.link = Link(end, memory, relay, self._take, _end_at_once, patience=self.patience)
@@ -225,34 +205,36 @@ class _WorkerSpace(Space):
         """A message is settled, and its answer, if any, on its way. Let the hub know of it at once if
         that was the last message, else with the answers to the next ones.
         """
-        if self.link.is_awaited():
-            for door in list(self._rooms.values()):
-                self.tell_what_is_settled(door.place, door.progress)
         if next(self._settled) == self._arrived:
             self.link.flush()
         else:
             self.link.flush_soon()
 
-    def tell_what_is_settled(self, place: bytes, progress: _Progress) -> None:
-        """Let the hub know, with what it is told next, which messages the agent there has settled out of
-        order.
+    def tell_what_is_settled(self, place: bytes, number: int) -> None:
+        """Let the hub know, with what it is told next, that the agent there has settled this message out
+        of order.
         """
-        if unknown := progress.unknown():
-            with contextlib.suppress(NotAccepted):
-                self.link.send_later(settled_frame(place, unknown))
+        with contextlib.suppress(NotAccepted):
+            self.link.send_later(settled_frame(place, (number,)))
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
-        """The application counts and answers for all processes."""
+        """The application counts and answers for all processes. It is told before the message is settled:
+        whoever dies in between has it counted twice, and not in silence.
+        """
         logger.debug("dead letter: %s %s", reason, detail)
         receipt = envelope.receipt
-        if isinstance(receipt, _Receipt):
-            if reason is Reason.AGENT_REMOVED and receipt.is_left_to_hub():
-                return
-            receipt.settled()
+        if (
+            isinstance(receipt, _Receipt)
+            and reason is Reason.AGENT_REMOVED
+            and receipt.is_left_to_hub()
+        ):
+            return
         try:
             self.link.send(message_frame(envelope, Frame.DEAD_LETTER, reason))
         except NotAccepted:
             self._dead_letters.add(DeadLetter(reason, dict(envelope.message), detail))
+        if receipt is not None:
+            receipt.settled()
 
     def _claim(self, agent_id: str) -> None:
         """Nothing to do: the application knows all ids."""
@@ -281,9 +263,8 @@ class _WorkerSpace(Space):
         elif kind in ROOM:
             self.link.hear_of_room(agent_id, has_room=kind == Frame.ROOM)
         elif kind == Frame.SETTLED:
-            asked = self._rooms.get(sender)
-            if asked is not None:
-                self.link.send(settled_frame(sender, asked.progress.unknown()))
+            if sender in self._rooms:
+                self.link.send(settled_frame(sender, ()))  # after all that was told before
         elif kind == Frame.ADD:
             slot = int(sender.split(b"/")[1])
             door = _Door(agent_id, sender, _Progress(self._words, slot))
@@ -296,8 +277,12 @@ class _WorkerSpace(Space):
                 if leaving is None:
                     return  # it could not be built: that has been said
                 leaving.is_wanted = False
+            # The main thread may be busy for long: the agent begins with nothing more meanwhile.
+            if leaving.progress.is_open and leaving.resident is not None and not self._is_to_end:
+                leaving.resident.begin_to_leave()
             self.tasks.put(lambda: self._let_leave(leaving))
         elif kind == Frame.STOP:
+            self._is_to_end = True
             self.tasks.put(None)
         elif kind == Frame.HALT:
             self.halt()
@@ -314,11 +299,7 @@ class _WorkerSpace(Space):
                 return  # the hub sees to it: it is told how many had arrived before
             self._arrived += 1
             door.arrived += 1
-            receipt = (
-                _Receipt(self, door.progress, door.arrived)
-                if len(data) <= LARGE
-                else _LargeReceipt(self, door.progress, door.arrived, door.place)
-            )
+            receipt = _Receipt(self, door, door.arrived)
             if envelope is not None:
                 envelope.receipt = receipt
                 if door.resident is None:
@@ -333,9 +314,9 @@ class _WorkerSpace(Space):
             resident.deliver(envelope)
 
     def _lose_undecodable(self, receipt: Receipt, text: bytes) -> None:
-        receipt.settled()
         with contextlib.suppress(NotAccepted):
             self.link.send(frame(Frame.DEAD_LETTER, Reason.UNDECODABLE.encode(), b"", text))
+        receipt.settled()
 
     def stay_with_parent(self) -> None:
         super().stay_with_parent()
@@ -356,7 +337,8 @@ class _WorkerSpace(Space):
             self._close(door)
             text = describe(error) if not isinstance(error, AgencyError) else str(error)
             trace = "".join(traceback.format_exception(error))
-            self.link.send(frame(Frame.FAILED, b"", door.place, f"{text}\0{trace}".encode()))
+            told = f"{text}\0{trace}".encode(errors="backslashreplace")
+            self.link.send(frame(Frame.FAILED, b"", door.place, told))
         else:
             door.progress.is_open = True
             agency = agent._agency
@@ -367,7 +349,9 @@ class _WorkerSpace(Space):
         if door.place not in self._rooms:
             return  # it could not be built: that has been said
         try:
-            self.remove(door.agent_id)
+            if door.resident is not None:
+                door.resident.begin_to_leave()
+                self._take_leave(door.resident, self._grace)
         finally:
             self.link.send(frame(Frame.REMOVED, self._close(door), door.place))
 
