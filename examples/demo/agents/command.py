@@ -1,35 +1,29 @@
 """One shell command, from its start to the end of its last process, within limits.
 
-`Host.shell_command` runs what it was permitted to run through this. Below: the operating system.
+`Host.shell_command` runs what it was permitted to run through this. Below: `agents.keeper`, the
+process between this one and the command's, and the operating system.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
 __all__ = ["Command"]
 
 _READ_AT_ONCE: Final = 65536
-_ROUNDS: Final = 20
 _GLANCE: Final = 0.1  # seconds between two looks whether the result is still wanted
-_MARK: Final = "AGENCY_COMMAND"
-
-_GUARDED: Final = (
-    "exec 3<&0 </dev/null; "
-    "(read -r _ <&3; kill -s KILL 0) >/dev/null 2>&1 & "
-    'exec 3<&-; exec /bin/sh -c "$1"'
-)
-"""The command beside a guard, whose input ends when the process that wants the result does."""
+_PATIENCE: Final = 10.0  # seconds for the keeper to end; it takes that long only if it is hindered
+_KEEPER: Final = str(Path(__file__).with_name("keeper.py"))
 
 _ENVIRONMENT: Final = frozenset(
     {"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"}
@@ -42,7 +36,8 @@ class Command:
 
     It has no input and no terminal, and of the environment only what a shell needs. When it ends,
     for whatever reason, everything that it started is killed: its process group everywhere, on
-    Linux also what has left the group. If this process is killed, the group ends with it.
+    Linux also what has left the group, but for what `agents.keeper` cannot reach. If this process
+    is killed, all of that ends as well.
 
     Args:
         command: for the shell.
@@ -58,9 +53,7 @@ class Command:
         self._timeout = timeout
         self._max_output = max_output
         self._unwanted = unwanted
-        self._mark = f"{_MARK}={secrets.token_hex(16)}"
-        self._lock = threading.Lock()
-        self._leader: int | None = None  # while it runs; guarded by _lock
+        self._is_full = threading.Event()
 
     def run(self) -> str:
         """Run it and return what it wrote, standard error included.
@@ -74,12 +67,12 @@ class Command:
         """
         life, ours = os.pipe()
         try:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDED, "sh", self._command],
+            keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", _KEEPER, self._command],
                 stdin=life,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=_environment(self._mark),
+                env=_environment(),
                 start_new_session=True,
                 bufsize=0,
             )
@@ -88,11 +81,8 @@ class Command:
             raise
         finally:
             os.close(life)
-        try:
-            with process:
-                status, output = self._watch(process)
-        finally:
-            os.close(ours)
+        with keeper:
+            status, output = self._watch(keeper, ours)
         if self._unwanted.is_set():
             raise InterruptedError("the command was ended, because nobody is there for its result")
         if output.is_cut:
@@ -104,47 +94,37 @@ class Command:
             )
         return f"{output.text}\n[exit status {status}]" if status else output.text
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int | None, _Output]:
+    def _watch(self, keeper: subprocess.Popen[bytes], life: int) -> tuple[int | None, _Output]:
         """Wait for its end, or bring it about. Returns its status, or None if it took too long."""
-        assert process.stdout is not None
-        with self._lock:
-            self._leader = process.pid
-        with _Output(process.stdout.fileno(), self._max_output, self._end_of_limit) as output:
+        assert keeper.stdout is not None
+        with _Output(keeper.stdout.fileno(), self._max_output, self._is_full.set) as output:
             try:
-                status = self._status(process)
+                status = self._status(keeper)
             finally:
-                with self._lock:
-                    self._kill()
-                    self._leader = None
+                os.close(life)
+                _end(keeper)
         return status, output
 
-    def _status(self, process: subprocess.Popen[bytes]) -> int | None:
+    def _status(self, keeper: subprocess.Popen[bytes]) -> int | None:
         """The status with which it ends, or None if that takes too long or is waited for in vain."""
         deadline = time.monotonic() + self._timeout
-        while not self._unwanted.is_set() and (left := deadline - time.monotonic()) > 0:
+        while not (self._unwanted.is_set() or self._is_full.is_set()):
+            if (left := deadline - time.monotonic()) <= 0:
+                break
             try:
-                return process.wait(min(left, _GLANCE))
+                return keeper.wait(min(left, _GLANCE))
             except subprocess.TimeoutExpired:
                 continue
         return None
 
-    def _end_of_limit(self) -> None:
-        with self._lock:
-            self._kill()
 
-    def _kill(self) -> None:
-        """Kill the group, and what has left it (daemons) where the system shows environments."""
-        if self._leader is None:
-            return
+def _end(keeper: subprocess.Popen[bytes]) -> None:
+    """Wait until the keeper has ended what it keeps, then kill what is left of its group."""
+    for number in (signal.SIGCONT, signal.SIGKILL):  # the command may have made its keeper stop
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._leader, signal.SIGKILL)
-        for _ in range(_ROUNDS):  # a process that is seen may start another before it is killed
-            strays = list(_marked(self._mark))
-            if not strays:
-                return
-            for stray in strays:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(stray, signal.SIGKILL)
+            os.killpg(keeper.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            keeper.wait(_PATIENCE)
 
 
 class _Output:
@@ -197,19 +177,9 @@ class _Output:
         return True
 
 
-def _marked(mark: str) -> Iterator[int]:
-    """The processes that carry the mark in their environment and have not ended."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # gone, or somebody else's
-            if mark.encode() in environment.read_bytes():
-                yield int(environment.parent.name)
-
-
-def _environment(mark: str) -> dict[str, str]:
-    kept = {
+def _environment() -> dict[str, str]:
+    return {
         name: value
         for name, value in os.environ.items()
         if name in _ENVIRONMENT or name.startswith("LC_")
     }
-    name, _, value = mark.partition("=")
-    return kept | {name: value}
