@@ -155,7 +155,7 @@ def test_a_model_in_another_application_acts_with_approval_at_the_terminal_of_th
             expect(tab.present.get_by_role("heading", name="FunctionAI")).to_be_visible()
             tab.type('/FunctionAI.say content:"What does the host say?"')
             question = page.expect("Allow this? [y/N] ")
-            assert '"FunctionAI" (led to by User) wants to use "Host"' in question
+            assert '  | from       "FunctionAI"\r\n  | led to by  "User"\r\n' in question
             assert '/Host.shell_command command:"echo from there"' in question
             page.type("y\n")
             expect(tab.answers("FunctionAI").last).to_contain_text("It said: from there.")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agency.slash import format_command
-from agents.terminal import in_a_frame, visible
+from agency.slash import parse_command
+from agents.terminal import MAX_SHOWN, framed, visible
 from tests.demo.conftest import Programs
 from tests.demo.terminal_program import DEMO, PATIENCE, TerminalProgram
 from tests.demo.test_host import assert_ends
 
+BAR = "  | "
 DRIVER = str(Path(__file__).with_name("driver.py"))
 LIST = '/Host.list_files directory_path:"."'
 PROMPT = "Allow this? [y/N] "
@@ -34,13 +37,31 @@ def space(request: pytest.FixtureRequest) -> str:
     return name
 
 
+def what_is_in(question: str) -> dict[str, str]:
+    """What a question shows, by name."""
+    lines = [line.removeprefix(BAR) for line in question.splitlines() if line.startswith(BAR)]
+    return joined(lines, lines[0].index('"'))
+
+
+def joined(lines: list[str], place: int) -> dict[str, str]:
+    """The texts by their names, which are before this place in the lines where the texts begin."""
+    texts: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        name = line[:place].strip() or name
+        texts[name] = texts.get(name, "") + line[place:]
+    return texts
+
+
 def test_yes_lets_it_run(programs: Programs, space: str, tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     program = programs.start(DRIVER, space, f'/Host.list_files directory_path:"{tmp_path}"')
     question = program.expect(PROMPT)
-    assert '"User" wants to use "Host" in ' in question
-    framed = [line.partition("  | ")[2] for line in question.splitlines() if "  | " in line]
-    assert "".join(framed) == f'/Host.list_files directory_path:"{tmp_path}"'
+    assert what_is_in(question) == {
+        "from": '"User"',
+        "in": str(Path.cwd()),
+        "to run": f'/Host.list_files directory_path:"{tmp_path}"',
+    }
     program.type("y\n")
     program.expect('response {"data": ["a file"]')
 
@@ -163,42 +184,99 @@ def start_demo(programs: Programs, space: str) -> TerminalProgram:
 
 
 HOSTILE = "ls\x1b[2J\x1b]52;c;aGk=\x07\r\n\nAllow this? [y/N] y\u202e\u2028\x9b\x00"
+PADDED = "a" + " " * 77 + PROMPT + " " * 82 + PROMPT + "y"
+LISTING = {"name": "list_files", "args": {"directory_path": "."}}
+
+
+def call(**more: Any) -> str:
+    return json.dumps({"to": "Host", "action": LISTING} | more)
 
 
 def test_no_text_can_change_the_terminal_or_pose_as_the_prompt(programs: Programs) -> None:
-    command = format_command(
-        {
-            "to": "Host",
-            "action": {"name": "shell_command", "args": {"command": HOSTILE + " " * 300 + PROMPT}},
-        }
-    )
-    program = programs.start(DRIVER, "NativeSpace", command)
-    program.expect('"User" wants')
-    shown = program.expect("\n" + PROMPT)
+    hostile = HOSTILE + PADDED
+    action = {"name": "shell_command", "args": {"command": hostile}}
+    meta = {hostile: [hostile]}
+    program = programs.start(DRIVER, "NativeSpace", call(action=action, id=hostile, meta=meta))
+    shown = the_only_question(program)
+    assert list(shown) == ["from", "in", "to run", "with id", "with meta"]
+    assert parse_command(shown["to run"])["action"] == action
+    assert json.loads(shown["with id"]) == hostile
+    assert json.loads(shown["with meta"]) == meta
+
+
+def test_no_name_can_pose_as_the_prompt(programs: Programs) -> None:
+    command = call(action={"name": PADDED})
+    program = programs.start(DRIVER, "NativeSpace", command, PERSON=PADDED, ACTION=PADDED)
+    shown = the_only_question(program)
+    assert list(shown) == ["from", "in", "to run"]
+    assert json.loads(shown["from"]) == PADDED
+    assert parse_command(shown["to run"])["action"]["name"] == PADDED
+
+
+def test_nobody_who_led_to_a_call_can_pose_as_the_prompt(programs: Programs) -> None:
+    through = {"name": "pass_on", "args": {"message": json.loads(call())}}
+    command = json.dumps({"to": "Relay", "action": through})
+    program = programs.start(DRIVER, "NativeSpace", command, PERSON=PADDED)
+    shown = the_only_question(program)
+    assert list(shown) == ["from", "led to by", "in", "to run"]
+    assert json.loads(shown["led to by"]) == PADDED
+
+
+def the_only_question(program: TerminalProgram) -> dict[str, str]:
+    """What is shown above the prompt, once it is refused; nothing in it is outside of the frame."""
+    program.expect("This needs your approval:\r\n")
+    shown = program.expect(f"\r\n{PROMPT}")
     program.type("n\n")
-    program.expect("done")
-    assert {character for character in shown if not character.isprintable()} <= {"\r", "\n"}
-    lines = shown.splitlines()[1:]
-    assert all(line.startswith("  | ") for line in lines if line)
-    assert r"\u001b[2J" in shown
-    assert r"\u202e" in shown
+    assert "not permitted" in program.expect("done")
+    lines = shown.split("\r\n")
+    assert all(line.startswith(BAR) and len(line) < 100 for line in lines), "a line of its own"
+    assert all(map(str.isprintable, lines))
+    return what_is_in(shown)
+
+
+def test_a_long_question_is_shown_whole_and_its_length_said(programs: Programs) -> None:
+    text = "".join(f"{number} " for number in range(3000))
+    action = {"name": "write_to_file", "args": {"file_path": "/nowhere/x", "text": text}}
+    program = programs.start(DRIVER, "NativeSpace", call(action=action))
+    program.expect("This needs your approval:")
+    question = program.expect(PROMPT)
+    assert what_is_in(question)["to run"].endswith(f'text:"{text}"')
+    lines = question.rstrip().splitlines()
+    assert lines[-1] == f"These were {len(lines) - 1} lines; scroll up to read all of them."
+
+
+def test_what_is_too_long_to_be_shown_whole_is_refused_and_the_reason_is_said(
+    programs: Programs,
+) -> None:
+    program = programs.start(DRIVER, "NativeSpace", call(id="x" * MAX_SHOWN))
+    program.expect('"Host" refuses a call without asking: it has 20')
+    program.expect('error {"error": "\\"Host.list_files\\" not permitted"')
+    assert PROMPT not in program.output
 
 
 @given(st.text())
 def test_everything_that_is_shown_can_be_seen(text: str) -> None:
-    assert visible(text, limit=10_000_000).isprintable()
+    assert visible(text).isprintable()
 
 
-def test_what_is_left_out_of_a_long_text_is_said() -> None:
-    shown = visible("a" * 3000 + "b" * 7_000 + "c" * 3000)
-    assert "[... 9000 OF 13000 CHARACTERS ARE NOT SHOWN ...]" in shown
-    assert shown.startswith("aaa")
-    assert shown.endswith("ccc")
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["C", "Z"])), min_size=1), st.integers(25, 99)
+)
+def test_every_line_of_a_frame_has_its_bar_and_nothing_is_lost(
+    texts: list[str], columns: int
+) -> None:
+    about = [(f"name {number}", text) for number, text in enumerate(texts)]
+    lines = framed(about, columns)
+    assert all(line.startswith(BAR) for line in lines)
+    assert all(len(line) < columns for line in lines)
+    room = max(len(name) for name, _ in about) + 2
+    assert joined([line.removeprefix(BAR) for line in lines], room) == dict(about)
 
 
-@given(st.text(st.characters(exclude_categories=["C", "Z"])), st.integers(25, 200))
-def test_every_line_of_a_frame_has_its_bar_and_nothing_is_lost(text: str, columns: int) -> None:
-    lines = in_a_frame(text, columns).split("\n")
-    assert all(line.startswith("  | ") for line in lines)
-    assert "".join(line.removeprefix("  | ") for line in lines) == text
-    assert all(len(line) < columns + 1 for line in lines)
+def test_no_text_in_a_frame_can_pose_as_another() -> None:
+    lines = framed([("from", "a" * 11 + "to run  ls"), ("to run", "rm")], 24)
+    assert lines == [
+        "  | from    aaaaaaaaaaa",
+        "  |         to run  ls",
+        "  | to run  rm",
+    ]

@@ -16,6 +16,7 @@ To ask in another way, on a telephone say, override that one method. Below: `age
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -152,9 +153,16 @@ class Host(Agent):
         try:
             if self._approver is not None:
                 return self._ask_approver(self._approver, proposed_message)
-            question = self._describe(proposed_message)
-            return terminal.Question(question, self._answer_time, self.leaving).ask()
+            return terminal.Question(
+                "This needs your approval:",
+                _about(proposed_message),
+                self._answer_time,
+                self.leaving,
+            ).ask()
         except ActionNotPermitted:
+            return False
+        except terminal.TooLong as error:
+            logger.warning('"%s" refuses a call without asking: %s', self.id, error)
             return False
         except (terminal.NoTerminal, AgencyError) as error:
             # When a program ends, the approver may be gone a moment before this agent.
@@ -174,16 +182,27 @@ class Host(Agent):
         question = {"to": approver, "action": {"name": "approve", "args": args}}
         return self.request(question, timeout=self._answer_time + _MARGIN) is True
 
-    def _describe(self, message: dict[str, Any]) -> str:
-        """Who asks for what, in printable characters, as lines."""
-        sender = terminal.visible(message["from"], limit=300)
-        others = terminal.visible(_behind_the_sender(), limit=1000)
-        folder = terminal.visible(str(Path.cwd()), limit=1000)
-        call = terminal.in_a_frame(terminal.visible(format_command(message)))
-        behalf = f" (led to by {others})" if others else ""
-        return f'"{sender}"{behalf} wants to use "{self.id}" in {folder}:\n{call}'
+
+def _about(message: dict[str, Any]) -> list[tuple[str, str]]:
+    """All that there is to know of a message: who asks for what, and what else is in it."""
+    others = _behind_the_sender()
+    about = [
+        ("from", _quoted(message["from"])),
+        *([("led to by", others)] if others else []),
+        ("in", str(Path.cwd())),
+        ("to run", format_command(message)),
+    ]
+    return about + [
+        (f"with {key}", _quoted(message[key])) for key in ("id", "meta") if key in message
+    ]
 
 
 def _behind_the_sender() -> str:
     """Through whom the call came: who led to the sender's message, oldest first."""
-    return " → ".join(current_senders()[:-1])
+    return " → ".join(map(_quoted, current_senders()[:-1]))
+
+
+def _quoted(value: Any) -> str:
+    """The value as JSON in which nothing is invisible."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)

@@ -11,20 +11,21 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import tempfile
 import termios
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MAX_SHOWN", "NoTerminal", "Question", "in_a_frame", "visible"]
+__all__ = ["MAX_SHOWN", "NoTerminal", "Question", "TooLong", "framed", "visible"]
 
-MAX_SHOWN: Final = 4000
-"""Characters of a text that are shown; of a longer one the middle is left out, and said to be."""
+MAX_SHOWN: Final = 20_000
+"""Characters that a question may have: some hundred lines, to which a terminal can scroll back."""
+
+_BAR: Final = "  | "
 
 _GLANCE: Final = (
     0.1  # seconds between two looks whether the terminal is free, or the question withdrawn
@@ -35,17 +36,38 @@ class NoTerminal(OSError):
     """There is no terminal at which a person could be asked; the text says why."""
 
 
+class TooLong(ValueError):
+    """There is more to show than a person at a terminal can look at; the text says how much."""
+
+
 class Question:
     """One question to the person at the terminal.
 
+    All of it is shown, every character visible, or it is not put at all.
+
     Args:
-        text: what is asked, as lines of printable characters.
+        heading: what it is about, in the program's own words; one line.
+        about: what the person should know, as pairs of a name and a text. The texts may be
+            anybody's.
         timeout: seconds until no answer means no.
         withdrawn: is set when nobody wants the answer any more; then it is no.
+
+    Raises:
+        TooLong: the texts have more than `MAX_SHOWN` characters.
     """
 
-    def __init__(self, text: str, timeout: float, withdrawn: threading.Event) -> None:
-        self._text = text
+    def __init__(
+        self,
+        heading: str,
+        about: Sequence[tuple[str, str]],
+        timeout: float,
+        withdrawn: threading.Event,
+    ) -> None:
+        length = sum(len(visible(text)) for _, text in about)
+        if length > MAX_SHOWN:
+            raise TooLong(f"it has {length} characters, and a terminal is for {MAX_SHOWN} at most")
+        self._heading = heading
+        self._about = about
         self._deadline = time.monotonic() + timeout
         self._withdrawn = withdrawn
 
@@ -68,9 +90,12 @@ class Question:
 
     @contextlib.contextmanager
     def _turn_at_terminal(self) -> Iterator[bool]:
-        """Hold the lock that all processes of this terminal share; False if it is not had in time."""
+        """Hold the lock that all processes of this terminal share; False if it is not had in time.
+
+        A lock that is free is had in time, however late it is, so that the person is told.
+        """
         path = _lock_path()
-        while time.monotonic() < self._deadline and not self._withdrawn.is_set():
+        while not self._withdrawn.is_set():
             lock = _locked(path)
             if lock is not None:
                 try:
@@ -79,11 +104,17 @@ class Question:
                     path.unlink(missing_ok=True)
                     os.close(lock)
                 return
+            if time.monotonic() >= self._deadline:
+                break
             self._withdrawn.wait(_GLANCE)
         yield False
 
     def _put(self, terminal: int) -> bool:
-        _write(terminal, f"\n{self._text}\n")
+        size = os.get_terminal_size(terminal)
+        lines = [self._heading, *framed(self._about, size.columns or 80)]
+        if 0 < size.lines < len(lines) + 2:
+            lines.append(f"These were {len(lines)} lines; scroll up to read all of them.")
+        _write(terminal, "\n" + "\n".join(lines) + "\n")
         # What was typed before the question was there to be read is no answer to it.
         termios.tcflush(terminal, termios.TCIFLUSH)
         _write(terminal, "Allow this? [y/N] ")
@@ -98,39 +129,43 @@ class Question:
         return False
 
 
-def visible(text: str, limit: int = MAX_SHOWN) -> str:
-    """The text with every character that does not print as itself escaped, and cut in the middle.
+def visible(text: str) -> str:
+    """The text with every character that does not print as itself escaped.
 
     Control characters could otherwise rewrite the screen, and invisible ones or those that change
     the direction of writing make one command look like another.
     """
-    escaped = "".join(
+    return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
-    if len(escaped) <= limit:
-        return escaped
-    half = limit // 2
-    hidden = len(escaped) - 2 * half
-    return f"{escaped[:half]}\n[... {hidden} OF {len(escaped)} CHARACTERS ARE NOT SHOWN ...]\n{escaped[-half:]}"
 
 
-def in_a_frame(text: str, columns: int | None = None) -> str:
-    """The text broken into lines that each begin with a bar, so that it cannot pose as the prompt.
+def framed(about: Sequence[tuple[str, str]], columns: int) -> list[str]:
+    """Names and texts as lines of a frame: a bar, the name where a text begins, and the text.
+
+    No text can pose as what is outside, because each line begins with the bar and none is so long
+    that the terminal would break it; nor as another text, because the place of the names is empty
+    where a text goes on.
 
     Args:
-        text: printable characters and line ends.
-        columns: the width to keep to; that of the terminal by default.
+        about: the texts may be anybody's.
+        columns: the width to keep to.
     """
-    width = max(2, (columns or shutil.get_terminal_size().columns) - len("  | ") - 1)
-    return "\n".join(f"  | {piece}" for line in text.split("\n") for piece in _pieces(line, width))
+    room = max((len(name) for name, _ in about), default=0) + 2
+    width = max(2, columns - len(_BAR) - room - 1)
+    return [
+        f"{_BAR}{name if number == 0 else '':{room}}{piece}"
+        for name, text in about
+        for number, piece in enumerate(_pieces(visible(text), width))
+    ]
 
 
 def _pieces(line: str, width: int) -> Iterator[str]:
-    """The line in pieces that are at most `width` columns wide."""
+    """The line in pieces that are at most `width` columns wide, whatever the terminal's alphabet."""
     start, used = 0, 0
     for index, character in enumerate(line):
-        columns = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        columns = 2 if unicodedata.east_asian_width(character) in "WFA" else 1
         if used + columns > width:
             yield line[start:index]
             start, used = index, 0
