@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import itertools
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +18,7 @@ from apps.approvals import MOST, Approvals
 from apps.rendering import Question
 from apps.screen import Screen
 from apps.user import GradioUser
+from tests.faults.tools import begin, eventually
 
 PATIENCE = 10.0  # seconds
 
@@ -91,7 +95,7 @@ def test_nobody_else_can_answer_for_the_approver() -> None:
 
 
 def question(deadline: float | None = None) -> Question:
-    until = time.time() + PATIENCE if deadline is None else deadline
+    until = time.monotonic() + PATIENCE if deadline is None else deadline
     return Question("Host", {"from": "me", **ECHO}, "/", until)
 
 
@@ -117,11 +121,54 @@ def test_a_press_answers_the_question_it_belongs_to_and_only_once() -> None:
 def test_a_guess_or_a_press_that_comes_too_late_answers_nothing() -> None:
     screen = Screen()
     approvals = Approvals(screen)
-    with approvals.question(question(deadline=time.time() - 1)) as answer:
+    with approvals.question(question(deadline=time.monotonic() - 1)) as answer:
         assert approvals.answer("", approved=True) is None
         assert approvals.answer("0" * 32, approved=True) is None
         assert approvals.answer(nonce_on(screen), approved=True) is None
         assert not answer.done()
+
+
+def test_all_of_a_message_is_shown_however_long_it_is() -> None:
+    screen = Screen()
+    command = "a" * 100_000 + "<b>{{the end}}"
+    message = {
+        "id": "7",
+        "meta": {"why": ["because"]},
+        "from": "me",
+        "to": "Host",
+        "action": {"name": "shell_command", "args": {"command": command}},
+    }
+    asked = Question("Host", message, "/", time.monotonic() + PATIENCE)
+    with Approvals(screen).question(asked):
+        shown = html.unescape(screen.view.question)
+    assert f'/Host.shell_command command:"{command}"' in shown
+    assert 'with id "7"\nwith meta {"why": ["because"]}' in shown
+    assert "characters: make sure that you have seen the end" in shown
+
+
+def ask_page(space: Space, timeout: float) -> Future[Any]:
+    """Ask the person at the page for approval; the future is the answer."""
+    me = space.join()
+    message = {"from": "you", **ECHO, "to": me.id}
+    person = me.proxy("User", timeout=PATIENCE)
+    return begin(lambda: person.approve(proposed_message=message, timeout=timeout))
+
+
+@pytest.mark.parametrize("hour", [3600, -3600])
+def test_a_clock_that_jumps_shortens_and_prolongs_no_question(
+    monkeypatch: pytest.MonkeyPatch, hour: int
+) -> None:
+    real, jumps = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: real() + hour * next(jumps))
+    screen = Screen()
+    with NativeSpace() as space:
+        user = space.add(GradioUser("User", screen))
+        answer = ask_page(space, PATIENCE)
+        eventually(lambda: nonce_on(screen) != "")
+        user.press(nonce_on(screen), approved=True)
+        assert answer.result(PATIENCE) is True
+        with pytest.raises(ActionNotPermitted):
+            ask_page(space, 0.2).result(PATIENCE)
 
 
 def test_who_asks_too_much_is_refused() -> None:

@@ -46,6 +46,7 @@ def test_what_is_approved_runs(tab: Tab) -> None:
     expect(tab.question).to_contain_text("User wants to use Host in ")
     shown = tab.question.locator("pre")
     expect(shown).to_have_text('/Host.shell_command command:"echo twelve; pwd"')
+    expect(tab.question).to_contain_text('with id "User ')
     tab.press("Approve")
     expect(tab.answers("You approved").last).to_contain_text("echo twelve; pwd")
     expect(tab.answers("Host").last).to_contain_text("twelve")
@@ -91,7 +92,7 @@ def test_no_answer_in_time_is_a_refusal(tab: Tab) -> None:
 def test_the_question_says_who_asked(tab: Tab) -> None:
     tab.type(command("Delegate", "run", command="echo for me"))
     expect(tab.question).to_contain_text("Delegate wants to use Host in ")
-    expect(tab.question).to_contain_text("led to by User:")
+    expect(tab.question).to_contain_text('led to by "User":')
     tab.press("Deny")
     expect(tab.answers("Delegate").last.locator(".error")).to_contain_text("not permitted")
 

@@ -62,7 +62,7 @@ class Approvals:
         with self._lock:
             question, answer = self._waiting.pop(nonce, (None, None))
             self._show()
-        if question is None or answer is None or time.time() > question.deadline:
+        if question is None or answer is None or time.monotonic() > question.deadline:
             return None
         answer.set_result(approved)
         return question

@@ -21,6 +21,7 @@ __all__ = ["Question", "asked", "decided", "present", "received", "typed", "unan
 
 _LONG: Final = 40  # lines; longer texts are folded
 _WIDE: Final = 100  # characters; longer JSON is folded
+_SEEN: Final = 600  # characters of a question, of which a part may be seen only after scrolling
 _LONGEST: Final = 20_000  # characters of one message; a browser becomes slow with many more
 
 _BRACES: Final = {ord("{"): "&#123;", ord("}"): "&#125;", ord("$"): "&#36;", ord("`"): "&#96;"}
@@ -35,7 +36,7 @@ class Question(NamedTuple):
     """What would run."""
     place: str
     deadline: float
-    """When no answer becomes a refusal, as `time.time` counts."""
+    """When no answer becomes a refusal, as `time.monotonic` counts."""
 
 
 def typed(text: str) -> Shown:
@@ -125,9 +126,18 @@ def present(person: str, agents: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def asked(question: Question, nonce: str, waiting: int) -> str:
-    """What the person is asked, with the buttons that answer."""
+    """What the person is asked, all of it, with the buttons that answer."""
     more = f'<span class="hint">{waiting - 1} more after this</span>' if waiting > 1 else ""
-    until = time.strftime("%H:%M:%S", time.localtime(question.deadline))
+    until = time.strftime(
+        "%H:%M:%S", time.localtime(time.time() + question.deadline - time.monotonic())
+    )
+    call, besides = format_command(question.message), _besides(question.message)
+    length = len(call) + len(besides)
+    scroll = (
+        f'<div class="hint">{length} characters: make sure that you have seen the end.</div>'
+        if length > _SEEN
+        else ""
+    )
     buttons = "".join(
         f'<button class="{kind}" data-nonce="{nonce}" data-verdict="{kind}">{label}</button>'
         for kind, label in [("approve", "Approve"), ("deny", "Deny")]
@@ -136,8 +146,9 @@ def asked(question: Question, nonce: str, waiting: int) -> str:
         f'<div class="asked"><div class="sender">{_inert(question.by)} asks for your approval</div>'
         f"<div><b>{_inert(_requester(question))}</b> wants to use <b>{_inert(question.by)}</b> in "
         f"{_inert(question.place)}:</div>"
-        f'<pre class="value">{_inert(format_command(question.message))}</pre>'
-        f'<div class="buttons">{buttons}'
+        f'<pre class="value">{_inert(call)}</pre>'
+        + (f'<div class="besides">{_inert(besides)}</div>' if besides else "")
+        + f'{scroll}<div class="buttons">{buttons}'
         f'<span class="hint">No answer by {until} is a refusal.</span>{more}</div></div>'
     )
 
@@ -151,6 +162,15 @@ def decided(question: Question, *, approved: bool | None) -> Shown:
     kind = "approved" if approved else "denied"
     content = f'<div class="{kind}"><div class="sender">{heading}</div>{call}</div>'
     return Shown(role="assistant", content=content)
+
+
+def _besides(message: Mapping[str, Any]) -> str:
+    """What is in a message besides who invokes what, a line each."""
+    return "\n".join(
+        f"with {key} {json.dumps(message[key], ensure_ascii=False)}"
+        for key in ("id", "meta")
+        if key in message
+    )
 
 
 def _requester(question: Question) -> str:

@@ -226,7 +226,7 @@ class GradioUser(Agent):
         if question is None:
             return False
         with self._approvals.question(question) as answer:
-            while (left := question.deadline - time.time()) > 0:
+            while (left := question.deadline - time.monotonic()) > 0:
                 if self.leaving.is_set():
                     return False
                 try:
@@ -290,5 +290,8 @@ def _question(asking: dict[str, Any]) -> Question | None:
         return None  # nobody asks in another's name
     seconds = min(max(0.0, args.get("timeout", _ANSWER_TIME)), _ANSWER_TIME)
     return Question(
-        by=asker, message=message, place=args.get("place", ""), deadline=time.time() + seconds
+        by=asker,
+        message=message,
+        place=args.get("place", ""),
+        deadline=time.monotonic() + seconds,
     )
