@@ -90,6 +90,13 @@ def test_no_answer_in_time_is_a_refusal(programs: Programs, space: str) -> None:
     program.expect('error {"error": "\\"Host.list_files\\" not permitted"')
 
 
+def test_what_was_refused_before_it_could_be_asked_is_shown_all_the_same(
+    programs: Programs,
+) -> None:
+    program = programs.start(DRIVER, "NativeSpace", LIST, HOST_PERMISSION_TIMEOUT="0")
+    assert "/Host.list_files" in program.expect("No answer in time: refused.")
+
+
 def test_what_was_typed_before_the_question_is_no_answer(programs: Programs) -> None:
     program = programs.start(DRIVER, "NativeSpace", LIST)
     program.type("y\n")
