@@ -59,7 +59,7 @@ def start(programs: Programs, folder: Path, name: str, text: str) -> TerminalPro
 
 def test_a_host_in_a_local_space_can_be_used(programs: Programs, tmp_path: Path) -> None:
     program = start(programs, tmp_path, "local.py", LOCAL + USE)
-    assert '"me" wants to use "Host"' in program.expect("Allow this? [y/N] ")
+    assert '  | from    "me"\r\n' in program.expect("Allow this? [y/N] ")
     program.type("y\n")
     program.expect("At your service")
     program.press_ctrl_c()

@@ -84,7 +84,7 @@ def test_the_walkthrough_runs_as_written(
 
             tab.type(model)
             question = program.expect("Allow this? [y/N] ")
-            assert '"FunctionAI" (led to by User) wants to use "Host"' in question
+            assert '  | from       "FunctionAI"\r\n  | led to by  "User"\r\n' in question
             program.type("y\n")
             expect(tab.answers("FunctionAI").last).to_contain_text("There is a program.")
             asked = [server.asked() for _ in range(2)][-1]
