@@ -22,6 +22,7 @@ from agency.spaces.amqp_link import Delivery, Link, Outcome, Properties, Topolog
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_topology import LEASE_ARGUMENTS
 from tests.broker import Broker, BrokerAddress, free_port
+from tests.faults.tools import eventually, make_short_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
@@ -404,10 +405,10 @@ def test_of_many_claimants_exactly_one_wins(open_link: OpenLink) -> None:
         except AgentIdInUse:
             results.put("lost")
 
-    threads = [threading.Thread(target=claim, args=(link,)) for link in links for _ in range(4)]
+    threads = [threading.Thread(target=claim, args=(link,)) for link in links for _ in range(20)]
     for thread in threads:
         thread.start()
-    assert sorted(results.get(timeout=LIMIT) for _ in threads) == ["lost"] * 19 + ["won"]
+    assert sorted(results.get(timeout=LIMIT) for _ in threads) == ["lost"] * 99 + ["won"]
 
 
 def test_a_released_id_is_free_at_once(open_link: OpenLink) -> None:
@@ -509,16 +510,22 @@ def test_a_lease_deleted_from_outside_is_noticed_and_taken_again(vhost: BrokerAd
             open_link().claim("a")
 
 
-def test_a_mailbox_deleted_from_outside_is_made_again(vhost: BrokerAddress) -> None:
+@pytest.mark.parametrize("purpose", ["mailbox", "express"])
+def test_a_mailbox_deleted_from_outside_is_made_again(
+    vhost: BrokerAddress, caplog: pytest.LogCaptureFixture, purpose: str
+) -> None:
+    """Of which the operator hears: what was in it is gone."""
     with links_to(vhost) as open_link:
         link = open_link()
         leases: queue.SimpleQueue[bool] = queue.SimpleQueue()
         link.claim("a", leases.put)
         box = Box(link, "a")
-        delete_queue(vhost, "mailbox")
+        delete_queue(vhost, purpose)
         assert [leases.get(timeout=LIMIT), leases.get(timeout=LIMIT)] == [False, True]
-        assert send(link, "a", b"back") is Outcome.ACCEPTED
-        assert box.next().body == b"back"
+        assert "'a' is not served for now: its mailbox was deleted" in caplog.text
+        for key in ("a", link.topology.express_key("a")):
+            assert send(link, key, b"back") is Outcome.ACCEPTED
+            assert box.next().body == b"back"
 
 
 def delete_queue(broker: BrokerAddress, purpose: str) -> None:
@@ -639,19 +646,24 @@ def test_while_the_server_is_short_of_memory_mail_is_received_and_sending_waits(
     with links_to(own_broker.address) as open_link:
         link = open_link()
         link.claim("a")
-        box = Box(link, "a", acknowledge=False)
-        assert send(link, "a", b"1") is Outcome.ACCEPTED
+        box = Box(link, "a", acknowledge=False, prefetch=1)
+        for body in (b"1", b"2"):
+            assert send(link, "a", body) is Outcome.ACCEPTED
         taken = box.next()
-        own_broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
-        first = link.publish("a", b"2", Properties(message_id="2"), timeout=LIMIT)
-        assert first.outcome is None
+        make_short_of(own_broker, "memory")
+        waiting = link.publish("a", b"3", Properties(message_id="3"), timeout=LIMIT)
+        eventually(lambda: link.blocked)
         link.acknowledge(taken)
+        assert box.next().body == b"2"
         link.release("a", delete_mailbox=False)  # over the other connection
         link.claim("a")
         again = Box(link, "a")
-        own_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
-        assert first.wait(LIMIT) is Outcome.ACCEPTED
         assert again.next().body == b"2"
+        assert link.blocked
+        assert waiting.outcome is None
+        own_broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+        assert waiting.wait(LIMIT) is Outcome.ACCEPTED
+        assert again.next().body == b"3"
         assert again.deliveries.empty()
 
 

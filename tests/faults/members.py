@@ -12,7 +12,7 @@ from typing import Any
 from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action, current_redelivered
 from tests.faults.ledger import Ledger
 
-__all__ = ["Busy", "Guarded", "Lasting", "Odd", "Recorder"]
+__all__ = ["Busy", "Gated", "Guarded", "Lasting", "Odd", "Recorder"]
 
 
 class Recorder(Agent):
@@ -40,6 +40,19 @@ class Recorder(Agent):
 
     def before_remove(self) -> None:
         self._ledger.close()
+
+
+class Gated(Recorder):
+    """Begins with a message, and stays at it until its gate is open: all others wait meanwhile."""
+
+    def __init__(self, id: str, ledger: str | Path, gate: threading.Event) -> None:
+        super().__init__(id, ledger)
+        self._gate = gate
+
+    @action
+    def note(self, number: int) -> None:
+        super().note(number)
+        self._gate.wait()
 
 
 class Lasting(Recorder):

@@ -7,18 +7,20 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from agency import Agent, AMQPSpace, MailboxFull
+from agency.spaces import amqp_space
 from tests.broker import Broker, BrokerAddress
-from tests.faults.conftest import options_for
+from tests.faults.conftest import WELL, options_for
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.load import TwoApplications, note, send_notes
 from tests.faults.members import Odd, Recorder
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
-from tests.faults.tools import begin, ends, eventually, queues_of
+from tests.faults.tools import begin, ends, eventually, make_short_of, queues_of
 from tests.programs import PATIENCE, Program
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -66,48 +68,70 @@ def test_a_broker_that_is_killed_ten_times(own_broker: Broker, load: TwoApplicat
 
 
 def test_a_broker_that_stands_still_is_waited_for(
-    own_broker: Broker, load: TwoApplications
+    own_broker: Broker, load: TwoApplications, caplog: pytest.LogCaptureFixture
 ) -> None:
-    load.send(20)
+    """Longer than the heartbeat allows, with mail in the mailbox and mail on its way to it."""
+    load.send_to_wait(20)
     load.ledger.fault("broker frozen")
     own_broker.freeze()
     sending = begin(lambda: load.send(20))
+    eventually(lambda: "publishing connection lost" in caplog.text)
+    eventually(lambda: "consuming connection lost" in caplog.text)
     assert not sending.done()
     own_broker.thaw()
     ends(sending.result, limit=60.0)
+    load.gate.set()
     assert is_clean(load.ledger)
 
 
-@pytest.mark.parametrize(
-    ("alarm", "relief"),
-    [
-        (
-            ("set_vm_memory_high_watermark", "absolute", "1000000"),
-            ("set_vm_memory_high_watermark", "0.4"),
-        ),
-        (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "1MB")),
-    ],
-    ids=["memory", "disk"],
-)
+@pytest.mark.parametrize("need", ["memory", "disk"])
 def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwhile(
-    own_broker: Broker, load: TwoApplications, alarm: tuple[str, ...], relief: tuple[str, ...]
+    own_broker: Broker,
+    load: TwoApplications,
+    caplog: pytest.LogCaptureFixture,
+    need: Literal["memory", "disk"],
 ) -> None:
-    load.send(20)
+    load.send_to_wait(20)
     load.ledger.fault("broker in need")
-    own_broker.rabbitmqctl(*alarm)
-    eventually(lambda: not load.ledger.verdict().lost)
+    make_short_of(own_broker, need)
     sending = begin(lambda: load.send(20))
+    eventually(lambda: "takes no messages for now (alarm)" in caplog.text)
+    load.gate.set()
+    eventually(lambda: load.waiting(own_broker.address) == 0)
+    assert load.ledger.count("begun") == 20
     assert not sending.done()
-    own_broker.rabbitmqctl(*relief)
+    relieve(own_broker)
     ends(sending.result, limit=60.0)
     assert is_clean(load.ledger)
+
+
+def test_what_a_broker_short_of_memory_does_not_take_in_time_is_not_said_to_be_sent(
+    own_broker: Broker, load: TwoApplications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is on its way when the broker says so, and may come; those after it never do."""
+    load.send(5)
+    load.ledger.fault("broker in need")
+    make_short_of(own_broker, "memory")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(amqp_space, "SEND_TIMEOUT", 0.5)
+        ends(lambda: load.send(3))
+    verdict = load.ledger.verdict()
+    assert (verdict.unknown, verdict.refused) == (1, 2)
+    relieve(own_broker)
+    load.send(5)
+    assert is_clean(load.ledger)
+
+
+def relieve(broker: Broker) -> None:
+    """End all alarms."""
+    broker.rabbitmqctl("eval", WELL)
 
 
 def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Broker) -> None:
     space = AMQPSpace(options_for(own_broker.address), grace=0.5)
     space.add(Odd, "odd")
     me = space.join("me")
-    own_broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
+    make_short_of(own_broker, "memory")
     sending = begin(lambda: me.send(note(1, to="odd")))
     ends(space.destroy)
     assert sending.exception(PATIENCE) is not None

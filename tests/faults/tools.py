@@ -18,14 +18,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import psutil
 
-from tests.broker import BrokerAddress
+from tests.broker import Broker, BrokerAddress
 from tests.programs import PATIENCE
 
-__all__ = ["begin", "ends", "eventually", "leaves_nothing_behind", "queues_of", "suspend"]
+__all__ = [
+    "begin",
+    "ends",
+    "eventually",
+    "leaves_nothing_behind",
+    "make_short_of",
+    "queues_of",
+    "suspend",
+]
 
 _Value = TypeVar("_Value")
 
@@ -70,6 +78,15 @@ def queues_of(broker: BrokerAddress) -> dict[str, int]:
         "list_queues", "--vhost", broker.vhost, "name", "messages", "--no-table-headers"
     )
     return {name: int(count) for name, count in (line.split("\t") for line in lines.splitlines())}
+
+
+def make_short_of(broker: Broker, need: Literal["memory", "disk"]) -> None:
+    """Raise an alarm; returns when every connection is blocked that goes on to publish."""
+    if need == "memory":
+        broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
+    else:
+        broker.rabbitmqctl("set_disk_free_limit", "1000000GB")
+    eventually(lambda: need in broker.rabbitmqctl("eval", "rabbit_alarm:get_alarms()."))
 
 
 def begin(function: Callable[[], _Value]) -> Future[_Value]:
