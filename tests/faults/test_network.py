@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agency import Agent, AMQPSpace, NotAccepted, OutcomeUnknown, action
+from agency import ACCESS_REQUESTED, Agent, AMQPSpace, NotAccepted, OutcomeUnknown, action
 from agency.spaces import amqp_space
 from agency.spaces.amqp_link import Link, Outcome, Properties, Topology
 from tests.broker import Broker, BrokerAddress
@@ -322,23 +322,39 @@ def test_a_host_that_vanishes_is_succeeded_and_fenced_when_it_comes_back(
 
 
 class Slow(Agent):
-    """Begins, and waits until it is let go."""
+    """Begins, or asks for permission, and waits until it is let go."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.began: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.go = threading.Semaphore(0)
 
     @action
     def work(self, number: int) -> None:
+        self._stay_at(number)
+        self.done.put(number)
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def work_if_permitted(self, number: int) -> None:
+        self.done.put(number)
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> bool:
+        self._stay_at(proposed_message["action"]["args"]["number"])
+        return True
+
+    def _stay_at(self, number: int) -> None:
         self.began.put(number)
         self.go.acquire(timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("name", ["work", "work_if_permitted"])
 def test_an_action_that_outlasts_the_servers_patience_runs_once_and_harms_no_other_agent(
-    own_broker: Broker, caplog: pytest.LogCaptureFixture
+    own_broker: Broker, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """RabbitMQ closes the channel of whoever does not acknowledge in time, and delivers again."""
+    """RabbitMQ closes the channel of whoever does not acknowledge in time, and delivers again. Who is
+    asked for permission meanwhile is asked once.
+    """
     own_broker.rabbitmqctl(
         "eval",
         "application:set_env(rabbit, consumer_timeout, 1000),"
@@ -347,14 +363,15 @@ def test_an_action_that_outlasts_the_servers_patience_runs_once_and_harms_no_oth
     with AMQPSpace(options_for(own_broker.address, heartbeat=60)) as space:
         slow, other = space.add(Slow("slow")), space.add(Slow("other"))
         me = space.join("me")
-        me.send({"to": "slow", "action": {"name": "work", "args": {"number": 1}}})
-        assert slow.began.get(timeout=PATIENCE) == 1
+        me.send({"to": "slow", "action": {"name": name, "args": {"number": 1}}})
+        eventually(lambda: slow.began.qsize() == 1)
         eventually(lambda: "'slow' is not served for now" in caplog.text)
         other.go.release()
         me.send({"to": "other", "action": {"name": "work", "args": {"number": 2}}})
         assert other.began.get(timeout=PATIENCE) == 2
         for _ in range(2):
             slow.go.release()
-        me.send({"to": "slow", "action": {"name": "work", "args": {"number": 3}}})
-        assert slow.began.get(timeout=PATIENCE) == 3
-        assert slow.began.empty()
+        me.send({"to": "slow", "action": {"name": name, "args": {"number": 3}}})
+        for happened in (slow.began, slow.done):
+            assert [happened.get(timeout=PATIENCE) for _ in range(2)] == [1, 3]
+            assert happened.empty()
