@@ -59,6 +59,12 @@ class Cluster:
             return set()
         return set(json.loads(status)["running_nodes"])
 
+    def home_of(self, queue: str) -> Broker:
+        """The node that the queue lives on; of a replicated one, the node that leads it."""
+        queues = self.nodes[0].rabbitmqctl("list_queues", "name", "pid", "--no-table-headers")
+        process = dict(line.split("\t") for line in queues.splitlines())[queue]
+        return next(node for node in self.nodes if process.startswith(f"<{node.node}."))
+
     def cut_off(self, node: Broker) -> None:
         """End the node's links to the others and let it make no new ones; returns when the others
         are without it.

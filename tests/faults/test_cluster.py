@@ -103,15 +103,39 @@ def test_a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back(
     check(load)
 
 
+def test_a_node_that_stands_still_loses_nothing_in_silence_and_goes_on(
+    cluster: Cluster, load: TwoApplications
+) -> None:
+    """The one that the mailbox lives on, or is led from: longer than a `send` waits for it, or until another
+    leads.
+    """
+    load.send(50)
+    home = cluster.home_of(load.mailbox)
+    sending = begin(lambda: load.send(100))
+    load.ledger.fault("node frozen")
+    home.freeze()
+    if load.replicated:
+        ends(sending.result, WHILE_NODES_COME_BACK)
+    else:
+        eventually(lambda: load.ledger.count("unknown") > 0, limit=WHILE_NODES_COME_BACK)
+    home.thaw()
+    cluster.wait_until_whole()
+    ends(sending.result, WHILE_NODES_COME_BACK)
+    check(load)
+
+
 def test_mail_survives_when_all_nodes_stop_and_start_in_another_order(
     cluster: Cluster, load: TwoApplications
 ) -> None:
-    load.send(50)
+    """The receiver is held in an action meanwhile: what waits behind it is nowhere but on the nodes."""
+    load.send_to_wait(50)
+    eventually(lambda: load.waiting(cluster.nodes[0].address) == 50)
     for node in cluster.nodes:
         load.ledger.fault("node stopped")
         node.stop()
     with ThreadPoolExecutor(len(cluster.nodes)) as together:
         list(together.map(Broker.start, reversed(cluster.nodes)))
     cluster.wait_until_whole()
+    load.gate.set()
     check(load)
     assert not load.ledger.verdict().lost
