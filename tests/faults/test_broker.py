@@ -82,6 +82,7 @@ def test_a_broker_that_stands_still_is_waited_for(
     ends(sending.result, limit=60.0)
     load.gate.set()
     assert is_clean(load.ledger)
+    assert load.ledger.count("accepted") == 40
 
 
 @pytest.mark.parametrize("need", ["memory", "disk"])
@@ -103,6 +104,7 @@ def test_a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwh
     relieve(own_broker)
     ends(sending.result, limit=60.0)
     assert is_clean(load.ledger)
+    assert load.ledger.count("accepted") == 40
 
 
 def test_what_a_broker_short_of_memory_does_not_take_in_time_is_not_said_to_be_sent(
