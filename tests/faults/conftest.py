@@ -6,14 +6,14 @@ import os
 import random
 import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agency import AMQPOptions, AMQPSpace, LocalSpace, NativeSpace, Space
+from agency import AMQPOptions, AMQPSpace, LocalSpace, NativeSpace, OutcomeUnknown, Space
 from tests.broker import Broker, BrokerAddress
 from tests.faults.figures import Figures, Row, table
 from tests.faults.ledger import Ledger
@@ -133,15 +133,36 @@ def seed(record_property: Callable[[str, object], None]) -> random.Random:
     return random.Random(value)  # noqa: S311
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A class of tests may say with `may_end_with` what an `OutcomeUnknown` is about that its tests cannot
+    avoid: who asked was told the truth, and the rest of the test has no sense.
+    """
+    try:
+        return (yield)
+    except OutcomeUnknown as error:
+        expected: str | None = getattr(pyfuncitem.cls, "may_end_with", None)
+        if expected is None or expected not in str(error):
+            raise
+        pyfuncitem.user_properties.append(("unknown", pyfuncitem.name))
+        return True
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Called where `tests/faults` was named in the command, as by `make faults` and `make soak`."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    rows = [
-        Row(**value)
+    properties = [
+        pair
+        for reports in terminalreporter.stats.values()
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "teardown"
-        for name, value in report.user_properties
-        if name == "figures" and isinstance(value, dict)
+        for pair in report.user_properties
+    ]
+    unknown = sorted({str(value) for name, value in properties if name == "unknown"})
+    if unknown:
+        terminalreporter.section("ended early, with an outcome that nobody knows")
+        terminalreporter.write_line(", ".join(unknown))
+    rows = [
+        Row(**value) for name, value in properties if name == "figures" and isinstance(value, dict)
     ]
     if rows := sorted((row for row in rows if row.faults), key=astuple):
         terminalreporter.section("figures")

@@ -65,9 +65,9 @@ class Proxy:
 
     # What it can do
 
-    def cut(self) -> None:
-        """End every connection now, both ways, with a reset. New ones are let in."""
-        self._do(self._cut)
+    def cut(self) -> int:
+        """End every connection now, both ways, with a reset; how many there were. New ones are let in."""
+        return self._do(self._cut)
 
     def half_close(self, way: Way) -> None:
         """On every connection there is now, end the bytes of this way in order; the other goes on."""
@@ -177,9 +177,11 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _cut(self) -> None:
-        for pair in list(self._pairs):
+    def _cut(self) -> int:
+        pairs = list(self._pairs)
+        for pair in pairs:
             pair.cut()
+        return len(pairs)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
