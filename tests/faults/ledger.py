@@ -42,7 +42,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the ledger says. The first five are the failures; all are empty when all is well."""
+    """What the ledger says. The first six are the failures; all are empty when all is well."""
 
     lost: list[Item] = field(default_factory=list)
     """Accepted, and never begun."""
@@ -52,6 +52,8 @@ class Verdict:
     """Begun more than once."""
     reordered: list[Item] = field(default_factory=list)
     """First begun after a later one of the same sender and receiver."""
+    late: list[Item] = field(default_factory=list)
+    """Of those out of order, the ones of which the sender had been told that nobody knows the outcome."""
     silent: list[Item] = field(default_factory=list)
     """Accepted, never begun, and not among the dead letters either."""
     attempted: int = 0
@@ -78,14 +80,24 @@ class Verdict:
         rounded = {k: round(v, 2) if isinstance(v, float) else v for k, v in figures.items()}
         return ", ".join(f"{name} {value}" for name, value in rounded.items())
 
-    def is_clean(self, *, duplicates_allowed: bool = False, losses_told: bool = False) -> bool:
+    def is_clean(
+        self,
+        *,
+        duplicates_allowed: bool = False,
+        losses_told: bool = False,
+        lateness_told: bool = False,
+    ) -> bool:
         """Whether nothing failed.
 
         Args:
             duplicates_allowed: a message may be begun twice, as after the death of a receiver on AMQP.
             losses_told: an accepted message may be a dead letter, as after the death of a worker.
+            lateness_told: a message of which nobody knows the outcome may be begun after later ones.
         """
-        failed = [self.phantom, self.reordered, self.silent]
+        failed = [self.phantom, self.silent]
+        failed += (
+            [self.reordered] if not lateness_told else [sorted({*self.reordered} - {*self.late})]
+        )
         failed += [] if duplicates_allowed else [self.duplicated]
         failed += [] if losses_told else [self.lost]
         return not any(failed)
@@ -156,6 +168,7 @@ class Ledger:
         attempted, accepted = items("attempted"), items("accepted")
         begun, dead = Counter(items("begun")), set(items("dead"))
         lost = [item for item in accepted if item not in begun]
+        reordered, unknown = _reordered(list(begun)), set(items("unknown"))
         may_exist = set(attempted) - set(items("refused"))
         since = {event.item: event.when for event in events if event.kind == "attempted"}
         waits = [event.when - since[event.item] for event in events if event.kind in _ENDS]
@@ -163,12 +176,13 @@ class Ledger:
             lost=lost,
             phantom=[item for item in begun if item not in may_exist],
             duplicated=[item for item, times in begun.items() if times > 1],
-            reordered=_reordered(list(begun)),
+            reordered=reordered,
+            late=[item for item in reordered if item in unknown],
             silent=[item for item in lost if item not in dead],
             attempted=len(set(attempted)),
             accepted=len(set(accepted)),
             refused=len(set(items("refused"))),
-            unknown=len(set(items("unknown"))),
+            unknown=len(unknown),
             begun=len(begun),
             dead=details("dead"),
             faults=details("fault"),

@@ -94,6 +94,23 @@ def test_what_is_begun_after_a_later_one_is_out_of_order(ledger: Ledger) -> None
     assert ledger.verdict().reordered == items(1)
 
 
+def test_what_comes_late_may_be_out_of_order_if_nobody_knew_what_became_of_it(
+    ledger: Ledger,
+) -> None:
+    send(ledger, 1, error=OutcomeUnknown())
+    send(ledger, 2)
+    begin(ledger, 2, 1)
+    verdict = ledger.verdict()
+    assert verdict.late == verdict.reordered == items(1)
+    assert verdict.is_clean(lateness_told=True)
+    assert not verdict.is_clean()
+    send(ledger, 3, 4)
+    begin(ledger, 4, 3)
+    verdict = ledger.verdict()
+    assert (verdict.late, verdict.reordered) == (items(1), items(1, 3))
+    assert not verdict.is_clean(lateness_told=True)
+
+
 def test_the_times_of_a_ledger_are_those_for_which_somebody_waited(tmp_path: Path) -> None:
     history = [
         ("attempted", 1, 10.0),
