@@ -677,7 +677,7 @@ def test_closing_is_bounded_when_the_server_is(own_broker: Broker, trouble: str)
         if trouble == "frozen":
             os.kill(own_broker.pid, signal.SIGSTOP)
         else:
-            own_broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
+            make_short_of(own_broker, "memory")
         try:
             left = link.publish("0", b"x", Properties(), timeout=LIMIT)
             closed: queue.SimpleQueue[Any] = queue.SimpleQueue()
