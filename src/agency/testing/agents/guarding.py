@@ -16,6 +16,7 @@ __all__ = [
     "Console",
     "Guard",
     "HeedlessGuard",
+    "LateGuard",
     "RaisingGuard",
     "SlowGuard",
     "TamperingGuard",
@@ -77,6 +78,16 @@ class SlowGuard(Guard):
         """Wait, then decide."""
         self.wait_at("permission")
         return self._decision
+
+
+class LateGuard(SlowGuard):
+    """Reports besides that it has decided."""
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        """Wait, report, then decide."""
+        decision = super().request_permission(proposed_message)
+        self.report("decided")
+        return decision
 
 
 class RaisingGuard(HeedlessGuard):
