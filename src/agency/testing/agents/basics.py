@@ -149,6 +149,11 @@ class Calculator(Agent):
         return value
 
     @action
+    def size(self, value: Any) -> int:
+        """Tell how long a text, list or object is."""
+        return len(value)
+
+    @action
     def whole(self, **_anything: Any) -> Any:
         """Return the message that is being handled."""
         return self._current_message

@@ -10,7 +10,7 @@ import pytest
 
 from agency.errors import InvalidMessage, MessageTooLarge
 from agency.guest import Guest
-from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES
+from agency.schema import MAX_DEPTH, MAX_MESSAGE_BYTES, encode, freeze
 from agency.space import Space
 from agency.testing.agents.basics import LIMIT, Calculator, Witness
 from agency.testing.agents.talking import Talker, Vandal
@@ -168,6 +168,30 @@ class MessageConformance(Conformance):
         space.add(Calculator, "calc")
         value = "0123456789abcdé🦜" * 65_536
         assert len(value.encode()) > 2**20
+        assert ask(guest, "calc", "same", value=value) == value
+
+    @proves("message-13", "message-14")
+    def test_a_message_may_be_exactly_as_large_as_is_allowed(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Calculator, "far")
+        space.add(Calculator("near"))
+        for receiver in ("far", "near"):
+            # Some spaces count the name of the sender, some do not: here it is in the message.
+            message = request(receiver, "size", value="") | {"from": guest.id}
+            room = MAX_MESSAGE_BYTES - len(encode(freeze(message)))
+            message["action"]["args"]["value"] = "x" * room
+            assert guest.request(message, timeout=LIMIT) == room
+            message["action"]["args"]["value"] += "x"
+            with pytest.raises(MessageTooLarge):
+                guest.request(message, timeout=LIMIT)
+            assert ask(guest, receiver, "size", value="x") == 1
+
+    @proves("message-12")
+    def test_an_object_may_have_a_hundred_thousand_keys(self, space: Space, guest: Guest) -> None:
+        space.add(Calculator, "calc")
+        value = {str(number): number for number in range(100_000)}
+        assert ask(guest, "calc", "size", value=value) == len(value)
         assert ask(guest, "calc", "same", value=value) == value
 
     @proves("message-14")
