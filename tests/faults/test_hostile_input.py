@@ -57,9 +57,25 @@ almost_messages = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.binary() | almost_messages.map(lambda value: json.dumps(value).encode()))
+any_bytes = st.binary() | almost_messages.map(lambda value: json.dumps(value).encode())
+ANY = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(ANY)
+@given(any_bytes)
 def test_any_bytes_are_a_message_that_comes_back_the_same_or_are_refused(data: bytes) -> None:
+    is_refused_or_comes_back_the_same(data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(ANY, max_examples=100_000, database=None)
+@given(any_bytes)
+def test_a_hundred_thousand_times_any_bytes_are_such_a_message_or_are_refused(data: bytes) -> None:
+    is_refused_or_comes_back_the_same(data)
+
+
+def is_refused_or_comes_back_the_same(data: bytes) -> None:
     try:
         message = decode(data)
     except InvalidMessage:
