@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,21 @@ from typing import Any
 import psutil
 import pytest
 
-from agency import Agent, LocalSpace, MailboxFull, NativeSpace, Space, SpaceHalted, action
+from agency import (
+    Agent,
+    AMQPSpace,
+    DeadLetter,
+    LocalSpace,
+    MailboxFull,
+    NativeSpace,
+    Reason,
+    Space,
+    SpaceHalted,
+    action,
+)
+from agency.envelope import HOP_LIMIT
+from tests.broker import BrokerAddress
+from tests.faults.conftest import options_for
 from tests.faults.ledger import Ledger
 from tests.faults.members import Recorder
 from tests.faults.tools import begin, eventually, suspend
@@ -74,6 +90,23 @@ class Standing(Recorder):
     def stand_then_ask(self, door: str, other: str) -> Any:
         self.stand(door)
         return self.request({"to": other, "action": {"name": "process"}}, timeout=PATIENCE)
+
+
+class Passing(Agent):
+    """Passes on whatever it is given."""
+
+    def __init__(self, id: str, to: str) -> None:
+        super().__init__(id)
+        self._to, self._passed = to, 0
+
+    @action
+    def take(self) -> None:
+        self._passed += 1
+        self.send({"to": self._to, "action": {"name": "take"}})
+
+    @action
+    def passed(self) -> int:
+        return self._passed
 
 
 class Flooding(Agent):
@@ -368,3 +401,34 @@ def test_a_storm_of_broadcasts_ends_and_every_one_is_accounted_for(make: Make) -
 
     eventually(is_over, lambda: str(space.dead_letters.counts), limit=120.0)
     assert space.dead_letters.counts["hop_limit"] > 0
+
+
+def test_agents_that_pass_on_in_a_circle_are_stopped_and_the_operator_is_told(make: Make) -> None:
+    a_circle_ends(make(), 120.0)
+
+
+@pytest.mark.broker
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_agents_that_pass_on_in_a_circle_over_a_broker_are_stopped_too(
+    broker: BrokerAddress,
+) -> None:
+    with AMQPSpace(options_for(broker), exchange=f"circle-{uuid.uuid4().hex}") as space:
+        a_circle_ends(space, 500.0)
+
+
+def a_circle_ends(space: Space, limit: float) -> None:
+    """Three agents pass on a message to each other for ever: it is stopped, counted, and heard of."""
+    circle = ["a", "b", "c"]
+    for agent_id, following in zip(circle, [*circle[1:], circle[0]], strict=True):
+        space.add(Passing, agent_id, following)
+    heard: queue.SimpleQueue[DeadLetter] = queue.SimpleQueue()
+    space.dead_letters.listen(heard.put)
+    me = space.join("me")
+    me.send({"to": "a", "action": {"name": "take"}})
+    letter = heard.get(timeout=limit)
+    assert letter.reason is Reason.HOP_LIMIT
+    assert letter.message is not None
+    assert {letter.message["from"], letter.message["to"]} <= set(circle)
+    assert sum(me.proxy(one, timeout=PATIENCE).passed() for one in circle) == HOP_LIMIT + 1
+    assert space.dead_letters.counts == {"hop_limit": 1}
