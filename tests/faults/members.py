@@ -7,12 +7,19 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from agency import ACCESS_DENIED, ACCESS_REQUESTED, Agent, action, current_redelivered
+from agency import (
+    ACCESS_DENIED,
+    ACCESS_REQUESTED,
+    Agent,
+    Supervision,
+    action,
+    current_redelivered,
+)
 from tests.faults.ledger import Ledger
 
-__all__ = ["Busy", "Gated", "Guarded", "Lasting", "Odd", "Recorder"]
+__all__ = ["Awaiting", "Busy", "Gated", "Guarded", "Lasting", "Odd", "Recorder"]
 
 
 class Recorder(Agent):
@@ -182,3 +189,29 @@ class Guarded(Agent):
             case "broken":
                 raise RuntimeError("nobody is here")
         return False
+
+
+class Awaiting(Agent):
+    """Has the agent "approver" decide, tells it which process asks, and acts by writing a number.
+    Comes again where that can be had.
+    """
+
+    supervision: ClassVar[Supervision | None] = Supervision(backoff=0.01)
+
+    def __init__(self, id: str, effects: str | Path) -> None:
+        super().__init__(id)
+        self._effects = Path(effects)
+
+    @action
+    def process(self) -> int:
+        return os.getpid()
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def act(self, number: int) -> str:
+        with self._effects.open("a", encoding="utf-8") as effects:
+            effects.write(f"{number}\n")
+        return "done"
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> Any:
+        question = {"name": "decide", "args": {"process": os.getpid()}}
+        return self.request({"to": "approver", "action": question}, timeout=None)
