@@ -10,11 +10,14 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agency import (
+    ACCESS_REQUESTED,
     ActionError,
+    ActionNotPermitted,
     AgencyError,
     Agent,
     DeadLetter,
@@ -256,3 +259,63 @@ def test_a_clock_that_jumps_disturbs_no_timeout(
         assert me.proxy("odd", timeout=PATIENCE).ping() == "pong"
     with pytest.raises(RequestTimeout):
         me.proxy("odd", timeout=0.1).never_return()
+
+
+class Jumping(Agent):
+    """Lives where the clock jumps by an hour at each look, in its own process if it has one."""
+
+    def __init__(self, id: str, **options: Any) -> None:
+        super().__init__(id, **options)
+        real, jumps = time.time, itertools.cycle([3600.0, -3600.0, 0.0])
+        setattr(time, "time", lambda: real() + next(jumps))  # noqa: B010  # for mypy, a function is no variable
+
+    @action
+    def jumps(self) -> bool:
+        now = [time.time() for _ in range(3)]
+        return max(now) - min(now) > 3600
+
+    @action
+    def ask(self, to: str, name: str, timeout: float) -> Any:
+        return self.request({"to": to, "action": {"name": name}}, timeout=timeout)
+
+    @action
+    def ask_in_vain(self, to: str) -> str:
+        """Ask what is never answered, as long as it may take."""
+        try:
+            self.ask(to, "never_return", 0.1)
+        except RequestTimeout:
+            return "timed out"
+        return "answered"
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def permitted_in_time(self) -> str:
+        return "done"
+
+    @action(access_policy=ACCESS_REQUESTED)
+    def never_permitted(self) -> None: ...
+
+    def request_permission(self, proposed_message: dict[str, Any]) -> bool:
+        if proposed_message["action"]["name"] == "never_permitted":
+            self.leaving.wait()
+        return True
+
+
+def test_a_clock_that_jumps_where_an_agent_lives_disturbs_no_timeout_of_its_own(
+    make_space: MakeSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", time.time)  # as it was, when the test is over
+    space = make_space(grace=0.2)
+    space.add(Odd, "odd")
+    space.add(Odd, "stuck")
+    space.add(Jumping, "patient", permission_timeout=PATIENCE)
+    space.add(Jumping, "impatient", permission_timeout=0.2)
+    me = space.join("me")
+    patient, impatient = (me.proxy(one, timeout=PATIENCE) for one in ("patient", "impatient"))
+    assert patient.jumps()
+    for _ in range(30):
+        assert patient.ask(to="odd", name="ping", timeout=PATIENCE) == "pong"
+        assert patient.permitted_in_time() == "done"
+    assert patient.ask_in_vain(to="stuck") == "timed out"
+    with pytest.raises(ActionNotPermitted):
+        impatient.never_permitted()
+    assert impatient.jumps()
