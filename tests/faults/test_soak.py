@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -13,12 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from agency import AgencyError, AMQPSpace, LocalSpace, NativeSpace, Space
-from tests.broker import Broker
+from tests.broker import Broker, family
 from tests.faults.conftest import options_for
 from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
@@ -26,13 +29,24 @@ from tests.faults.load import send_notes
 from tests.faults.members import Recorder
 from tests.faults.proxy import Proxy
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
-from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind
+from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, suspend
 from tests.programs import PATIENCE, Program
 
 MINUTES = float(os.environ.get("MINUTES") or 120)
 MEBIBYTE = 1 << 20
 REPORT_INTERVAL = 600.0
 """Seconds between two lines that say how it goes."""
+LINKS_UNDER_WAY = 4
+"""Files that may be open at one look and not at another: of links that were broken and are made anew."""
+
+
+class Sample(NamedTuple):
+    """What the application and the processes of its LocalSpace hold together."""
+
+    when: float
+    memory: int
+    """Resident bytes. What processes share counts for each."""
+    files: int
 
 
 @pytest.fixture
@@ -66,6 +80,8 @@ def test_all_faults_at_random_for_hours(
             soak.judge(figures)
         finally:
             soak.receiver.__exit__(None, None, None)
+    early, late = soak.open_files()
+    assert late <= early + LINKS_UNDER_WAY
     if MINUTES >= 60:  # before that, chance is larger than the slope
         assert soak.growth_an_hour() < MEBIBYTE
 
@@ -130,9 +146,11 @@ class Soak:
             self.freeze_broker,
             self.starve_broker,
             self.kill_worker,
+            self.freeze_worker,
             *(load.replace for load in self.loads),
         ]
-        self.memory: list[tuple[float, int]] = []
+        self.nursery = self.nursery_of(self.local)
+        self.samples: list[Sample] = []
 
     def run(self, seconds: float) -> None:
         start = reported = time.monotonic()
@@ -142,7 +160,7 @@ class Soak:
             for one in sending:
                 ends(one.result, limit=120.0)
             gc.collect()
-            self.memory.append((time.monotonic() - start, psutil.Process().memory_info().rss))
+            self.samples.append(self.sample(time.monotonic() - start))
             if time.monotonic() - reported > REPORT_INTERVAL:
                 reported = time.monotonic()
                 self.report()
@@ -163,11 +181,12 @@ class Soak:
         """How it goes, for whoever looks on. Ledgers are read by other processes: their size is not to
         count as growth of this one.
         """
-        seconds, size = self.memory[-1]
-        memory = (
-            f"memory {size / MEBIBYTE:.1f} MiB, {self.growth_an_hour() / MEBIBYTE:+.2f} an hour"
+        now, (early, late) = self.samples[-1], self.open_files()
+        held = (
+            f"memory {now.memory / MEBIBYTE:.1f} MiB, {self.growth_an_hour() / MEBIBYTE:+.2f} an hour,"
+            f" {early:g} open files at first and {late:g} at last"
         )
-        print(f"\nafter {seconds / 60:.0f} minutes, {len(self.memory)} rounds: {memory}")  # noqa: T201
+        print(f"\nafter {now.when / 60:.0f} minutes, {len(self.samples)} rounds: {held}")  # noqa: T201
         for load in self.loads:
             command = [sys.executable, "-m", "tests.faults.ledger", str(load.path)]
             verdict = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -175,14 +194,39 @@ class Soak:
 
     def growth_an_hour(self) -> float:
         """Bytes, after the first sixth of the time: the slope of the straight line through the points."""
-        points = self.memory[len(self.memory) // 6 :]
+        points = self.samples[len(self.samples) // 6 :]
         if len(points) < 3:
             return 0.0
-        mean_time = sum(when for when, _ in points) / len(points)
-        mean_size = sum(size for _, size in points) / len(points)
-        spread = sum((when - mean_time) ** 2 for when, _ in points)
-        slope = sum((when - mean_time) * (size - mean_size) for when, size in points) / spread
+        mean_time = sum(one.when for one in points) / len(points)
+        mean_size = sum(one.memory for one in points) / len(points)
+        spread = sum((one.when - mean_time) ** 2 for one in points)
+        slope = sum((one.when - mean_time) * (one.memory - mean_size) for one in points) / spread
         return slope * 3600
+
+    def open_files(self) -> tuple[float, float]:
+        """How many, as a rule, in the second sixth of the time and in the last."""
+        sixth = max(1, len(self.samples) // 6)
+        early, late = self.samples[sixth : 2 * sixth] or self.samples, self.samples[-sixth:]
+        return median(one.files for one in early), median(one.files for one in late)
+
+    def sample(self, when: float) -> Sample:
+        memory = files = 0
+        for process in (psutil.Process(), *family(self.nursery)):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that was killed just now
+                memory += process.memory_info().rss
+                files += process.num_fds()
+        return Sample(when, memory, files)
+
+    def nursery_of(self, load: Load) -> int:
+        """The child of this process from which all others of the space come: its hub, and the workers."""
+        process: psutil.Process | None = self.steady_worker(load)
+        while process is not None and process.ppid() != os.getpid():
+            process = process.parent()
+        assert process is not None
+        return process.pid
+
+    def steady_worker(self, load: Load) -> psutil.Process:
+        return psutil.Process(load.ann.proxy("steady", timeout=PATIENCE).process())
 
     def start_receiver(self) -> Program:
         url = f"{self.broker.url()}?heartbeat=1"
@@ -232,6 +276,13 @@ class Soak:
         self.shared.ledger.fault("broker in need")
         self.broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1000000")
         self.broker.rabbitmqctl("set_vm_memory_high_watermark", "0.4")
+
+    def freeze_worker(self) -> None:
+        self.local.ledger.fault("worker frozen")
+        worker = self.steady_worker(self.local)
+        suspend(worker)
+        eventually(lambda: self.chance.random() > 0.97)  # a second or so
+        worker.resume()
 
     def kill_worker(self) -> None:
         load = self.local
