@@ -34,6 +34,7 @@ __all__ = [
     "Kind",
     "Receipt",
     "answer",
+    "cancel",
     "new_envelope_id",
 ]
 
@@ -267,3 +268,10 @@ def answer(
     )
     answering.follow(envelope)
     return answering
+
+
+def cancel(part: Envelope, envelope_id: str) -> Envelope:
+    """The envelope that tells the producer of a stream, in the name of its reader, that nobody wants more
+    of it.
+    """
+    return Envelope(part.sender, part.to, "cancel", {}, envelope_id, CANCEL, part.correlation_id)

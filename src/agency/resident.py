@@ -149,7 +149,7 @@ class Resident:
                 if self._calls.offer(envelope):
                     return self._settle(envelope)
                 if kind is not TELL:
-                    return self._late(envelope)
+                    return self._place.drop(envelope, Reason.LATE_ANSWER)
             elif kind is CANCEL:
                 self._streams.discard((envelope.correlation_id or "", envelope.sender))
                 return self._settle(envelope)
@@ -503,11 +503,9 @@ class Resident:
     def _end_stream(self, envelope: Envelope, *, finished: bool) -> None:
         self._calls.close(envelope.id)
         if not finished and self.agent._agency.home is not None:
-            self._cancel(envelope.to, envelope.id)
-
-    def _cancel(self, producer: str, stream_id: str | None) -> None:
-        """Tell the producer of a stream that nobody wants any more of it."""
-        self._say(Envelope(producer, self.agent.id, "cancel", {}, self.new_id(), CANCEL, stream_id))
+            cancelling = Envelope(envelope.to, self.agent.id, "cancel", {}, self.new_id(), CANCEL)
+            cancelling.correlation_id = envelope.id
+            self._say(cancelling)
 
     def _say(self, envelope: Envelope) -> bool:
         """Send what nobody here waits for; if it cannot be sent, it is a dead letter."""
@@ -524,11 +522,6 @@ class Resident:
         told = answer(envelope, self.new_id(), self.agent.id, error=text, failure=Failure.FAILED)
         told.args = {"error": text, "original_message_id": None}
         return told
-
-    def _late(self, envelope: Envelope) -> None:
-        self._place.drop(envelope, Reason.LATE_ANSWER)
-        if envelope.kind is PART:
-            self._cancel(envelope.sender, envelope.correlation_id)
 
     def _would_wait_for_itself(self, chain: tuple[str, ...]) -> bool:
         me = self.agent._agency

@@ -23,7 +23,7 @@ from agency.agent import Agent, handling
 from agency.audit import AuditLog
 from agency.calls import Reader
 from agency.deadletters import DeadLetter, DeadLetters, Reason
-from agency.envelope import Envelope, Kind, answer, new_envelope_id
+from agency.envelope import Envelope, Kind, answer, cancel, new_envelope_id
 from agency.errors import (
     AgencyError,
     AgentIdInUse,
@@ -410,9 +410,13 @@ class Space(ABC):
         return min(self._send_timeout, envelope.deadline - time.monotonic())
 
     def drop(self, envelope: Envelope, reason: Reason, detail: str = "") -> None:
-        """Count a message as lost; if somebody waits for an answer to it, tell them. Never raises."""
+        """Count a message as lost; if somebody waits for an answer to it, tell them; if it is part of a
+        stream, tell the producer that nobody wants more. Never raises.
+        """
         self._dead_letters.add(DeadLetter(reason, dict(duplicate(envelope.message)), detail))
-        if reason in _ANSWERED and (
+        if envelope.kind is Kind.PART:
+            self._tell_of_loss(cancel(envelope, self._new_id()))
+        elif reason in _ANSWERED and (
             envelope.wants_answer or _is_told_without_asking(envelope, reason)
         ):
             failure, text = _ANSWERED[reason]
@@ -423,15 +427,18 @@ class Space(ABC):
                 error=text.format(envelope.to),
                 failure=failure,
             )
-            try:
-                if not self._deliver_here(refusal):
-                    self.route(refusal)
-            except AgencyError as error:
-                logger.debug("nobody could be told that a request was lost: %s", error)
+            self._tell_of_loss(refusal)
         if envelope.receipt is not None:
             envelope.receipt.settled()
 
     # Inside
+
+    def _tell_of_loss(self, telling: Envelope) -> None:
+        try:
+            if not self._deliver_here(telling):
+                self.route(telling)
+        except AgencyError as error:
+            logger.debug('"%s" could not be told of a loss: %s', telling.to, error)
 
     def _add(
         self,

@@ -283,6 +283,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
         ("`astream` is the same for async code.", "spec 5"),
         ("A stream that cannot begin raises what a request raises.", "decision"),
         ("A stream whose producer leaves ends with an error, not as if it were whole.", "spec 5"),
+        ("A generator whose reader leaves the space ends.", "decision"),
     ),
     *_topic(
         "guest",

@@ -145,6 +145,21 @@ class StreamConformance(Conformance):
             list(parts)
         assert witness.event() == "stopped"
 
+    @proves("stream-11")
+    @KINDS
+    def test_a_stream_whose_reader_leaves_ends(
+        self, space: Space, guest: Guest, witness: Witness, kind: type[Any]
+    ) -> None:
+        space.add(kind, "streamer")
+        reader = space.join("reader")
+        parts = reader.stream(request("streamer", "endless"), timeout=LIMIT)
+        assert next(parts) == 1
+        space.remove("reader")
+        with pytest.raises(OutcomeUnknown):
+            list(parts)
+        assert witness.event() == "stopped"
+        assert ask(guest, "streamer", "count", to=1) == [1]
+
     @proves("stream-9")
     def test_a_stream_that_cannot_begin_raises_what_a_request_raises(
         self, space: Space, guest: Guest
