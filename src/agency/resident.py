@@ -92,6 +92,7 @@ class Resident:
     """
 
     __slots__ = (
+        "_begun",
         "_calls",
         "_crew",
         "_gone",
@@ -115,6 +116,7 @@ class Resident:
         self._crew = crew
         self._calls = OpenCalls()
         self._streams: set[tuple[str, str]] = set()  # that somebody still wants: which, and who
+        self._begun: dict[tuple[str, str], Envelope] = {}  # whose senders wait: which, and who
         self._gone = False
         self.has_moved_in = False
         """Whether the agent has set itself up, and so is to clean up."""
@@ -250,7 +252,28 @@ class Resident:
                 'before_remove of "%s" raised; it is removed all the same', self.agent.id
             )
         self.vanish()
+        if not ended:
+            self._leave_in_doubt()
         return ended
+
+    def _leave_in_doubt(self) -> None:
+        """Tell whoever waits for a turn that did not end that nobody will. Its answer, should it come yet,
+        is a late one.
+        """
+        text = f'"{self.agent.id}" left the space before its action had ended'
+        while self._begun:
+            try:
+                _, envelope = self._begun.popitem()
+            except KeyError:  # it has just ended
+                return
+            told = answer(
+                envelope,
+                self.new_id(),
+                self.agent.id,
+                error=text,
+                failure=Failure.OUTCOME_UNKNOWN,
+            )
+            self._say(told)
 
     def _call_back(self, function: Callable[[], Any], limit: float | None = None) -> None:
         """Call a callback of the agent so that it can be told from other code. See `Runner.call`."""
@@ -421,6 +444,8 @@ class Resident:
             return None
         if envelope.receipt is not None and not envelope.receipt.may_start():
             return None
+        if envelope.kind is not TELL:
+            self._begun[envelope.id, envelope.sender] = envelope
         return envelope.twin() if envelope.to == BROADCAST else envelope
 
     def emit(self, part: Envelope) -> bool:
@@ -433,6 +458,8 @@ class Resident:
 
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None:
         """The turn is over: send its answer, then tell the transport."""
+        if envelope.kind is not TELL:
+            self._begun.pop((envelope.id, envelope.sender), None)
         if answered is not None and not self._say(answered) and envelope.wants_answer:
             self._say(self._unsent(envelope))
         if envelope.kind is STREAM:
@@ -441,7 +468,8 @@ class Resident:
             envelope.receipt.settled()
 
     def lose(self, envelope: Envelope) -> None:
-        """The message was not begun, and the agent has left."""
+        """The message was not begun, or not permitted yet, and the agent has left."""
+        self._begun.pop((envelope.id, envelope.sender), None)
         self._place.drop(envelope, Reason.AGENT_REMOVED)
 
     # Inside
