@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -91,6 +92,7 @@ class Space(ABC):
         self._dead_letters = DeadLetters()
         self._watchers = Watchers()
         self._grace = grace
+        self._leave_by = math.inf
         self._halted = False
         self._closing = False
         self._closed = Latch()
@@ -234,6 +236,8 @@ class Space(ABC):
         with lifetime.undisturbed():
             with self._lock:
                 first, self._closing = not self._closing, True
+                if first:  # one limit for all: one that is stuck must not use up another's
+                    self._leave_by = time.monotonic() + self._grace
             if not first:
                 if not is_called_by_agent():
                     self._closed.wait(2 * self._grace)
@@ -353,7 +357,9 @@ class Space(ABC):
         return False
 
     def _shut_down(self) -> None:
-        """Free the transport. Called once, after the last agent has left."""
+        """Free the transport. Called once, after the last agent of this process has left. Agents elsewhere
+        have `grace_left()` to leave.
+        """
         return
 
     def stay_with_parent(self) -> None:
@@ -393,6 +399,12 @@ class Space(ABC):
                 resident.deliver(envelope)
             else:
                 self.drop(envelope, Reason.MAILBOX_FULL, f"of {receiver.id!a}")
+
+    def grace_left(self) -> float:
+        """Seconds that actions in progress are given to end when their agent leaves now: since `destroy`,
+        what is left for all of them together.
+        """
+        return max(0.0, min(self._grace, self._leave_by - time.monotonic()))
 
     def patience(self, envelope: Envelope) -> float:
         """Seconds that the current thread may wait until the receiver has room for this: none if it
@@ -565,14 +577,11 @@ class Space(ABC):
         with self._lock:
             everyone = list(reversed(self._residents.values()))
         leaving = [one for one in everyone if one.begin_to_leave()]
-        limit = (
-            time.monotonic() + self._grace
-        )  # for all: one that is stuck must not use up another's
         for resident in leaving:
-            self._take_leave(resident, max(0.0, limit - time.monotonic()))
+            self._take_leave(resident, self.grace_left())
         if not is_called_by_agent():
             for resident in everyone:  # some were being removed by others
-                resident.has_left.wait(max(0.0, limit - time.monotonic()))
+                resident.has_left.wait(self.grace_left())
 
 
 def _checked_id(agent: Agent) -> str:

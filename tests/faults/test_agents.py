@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from agency import (
     AgencyError,
     Agent,
     DeadLetter,
+    LocalSpace,
     NativeSpace,
+    OutcomeUnknown,
     RequestError,
     RequestTimeout,
     Space,
@@ -93,6 +96,87 @@ def test_an_action_that_never_returns_costs_its_requester_a_timeout_and_others_n
     ends(space.destroy)
     with pytest.raises(RequestError):
         waiting.result(PATIENCE)
+
+
+class Stuck(Agent):
+    """Has an action that never ends, and says when it has begun with it."""
+
+    @action
+    def never_return(self) -> None:
+        self.send({"to": "me", "action": {"name": "say", "args": {"content": "begun"}}})
+        threading.Event().wait()
+
+
+@pytest.mark.parametrize("form", ["add", "add_foreground"])
+def test_who_waits_for_an_action_that_never_ends_is_told_when_its_agent_is_removed(
+    make_space: MakeSpace, form: str
+) -> None:
+    space = make_space(grace=0.2)
+    getattr(space, form)(Stuck, "stuck")
+    me = space.join("me")
+    waiting = begin(lambda: me.proxy("stuck", timeout=None).never_return())
+    assert me.receive(PATIENCE)["action"]["args"]["content"] == "begun"
+    ends(lambda: space.remove("stuck"))
+    with pytest.raises(OutcomeUnknown):
+        waiting.result(PATIENCE)
+
+
+def test_who_waits_for_an_agent_that_is_removed_is_told_though_its_worker_goes_on() -> None:
+    with LocalSpace(max_workers=1, grace=0.2) as space:
+        space.add(Stuck, "stuck")
+        space.add(Odd, "odd")
+        me = space.join("me")
+        waiting = begin(lambda: me.proxy("stuck", timeout=None).never_return())
+        assert me.receive(PATIENCE)["action"]["args"]["content"] == "begun"
+        ends(lambda: space.remove("stuck"))
+        with pytest.raises(OutcomeUnknown, match="left the space"):
+            waiting.result(PATIENCE)
+        assert me.proxy("odd").ping() == "pong"
+
+
+class Producing(Agent):
+    """Produces without end."""
+
+    @action
+    def numbers(self) -> Iterator[int]:
+        yield from itertools.count()
+
+    @action
+    def ping(self) -> str:
+        return "pong"
+
+
+class Reading(Agent):
+    """Reads until it dies."""
+
+    @action
+    def read_and_die(self) -> None:
+        for number in self.stream({"to": "producing", "action": {"name": "numbers"}}):
+            if number == 10:
+                os.abort()
+
+
+def test_a_stream_without_end_ends_with_the_worker_that_reads_it() -> None:
+    with LocalSpace(grace=0.2) as space:
+        space.add(Producing, "producing")
+        space.add(Reading, "reading")
+        me = space.join("me")
+        with pytest.raises(OutcomeUnknown):
+            me.proxy("reading", timeout=PATIENCE).read_and_die()
+        assert me.proxy("producing", timeout=PATIENCE).ping() == "pong"
+
+
+@pytest.mark.long
+def test_a_space_is_destroyed_within_one_grace_wherever_actions_never_end() -> None:
+    """Twice the grace would be 40 seconds."""
+    space = LocalSpace(grace=20.0)
+    space.add(Stuck, "elsewhere")
+    space.add_foreground(Stuck, "here")
+    me = space.join("me")
+    for agent_id in ("elsewhere", "here"):
+        me.send({"to": agent_id, "action": {"name": "never_return"}})
+        assert me.receive(PATIENCE)["action"]["args"]["content"] == "begun"
+    ends(space.destroy, limit=35.0)
 
 
 class Unbearable(Agent):
@@ -188,12 +272,12 @@ def test_of_two_who_remove_an_agent_at_once_one_is_told_that_it_is_gone(
     make_space: MakeSpace, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "door")
-    space = make_space(grace=10.0)
+    space = make_space(grace=10 * PATIENCE)
     space.add(Lingering, "a", str(tmp_path / "door"))
     me = space.join("me")
     removals = [begin(lambda: space.remove("a")) for _ in range(2)]
     assert me.receive(PATIENCE)["action"]["args"]["content"] == "leaving"
-    eventually(lambda: sum(removal.done() for removal in removals) == 1, limit=3.0)
+    eventually(lambda: sum(removal.done() for removal in removals) == 1)
     (tmp_path / "door").write_bytes(b"")
     outcomes = {type(removal.exception(PATIENCE)) for removal in removals}
     assert outcomes == {type(None), UnknownAgent}
@@ -217,7 +301,7 @@ def test_an_agent_that_never_finishes_to_clean_up_does_not_hold_up_the_end() -> 
     agent = space.add(HoldsOut("a"))
     destroyed = begin(space.destroy)
     try:
-        eventually(destroyed.done, limit=5.0)
+        eventually(destroyed.done)
     finally:
         agent.let_go.set()
         destroyed.result(PATIENCE)

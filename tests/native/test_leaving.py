@@ -83,3 +83,25 @@ def test_who_does_not_finish_cleaning_up_is_removed_all_the_same(
         assert "did not return within 1.0 seconds" in caplog.text
         space.add(Agent("lingering"))
         go_on.set()
+
+
+class Elsewhere(NativeSpace):
+    """Keeps how long agents in other processes would have to leave."""
+
+    left = -1.0
+
+    def _shut_down(self) -> None:
+        self.left = self.grace_left()
+
+
+def test_the_grace_is_one_for_all_agents_wherever_they_are(go_on: threading.Event) -> None:
+    space = Elsewhere(grace=0.2)
+    agent = space.add(Stuck("stuck", go_on))
+    space.join().send({"to": "stuck", "action": {"name": "block"}})
+    assert agent.begun.wait(LIMIT)
+    space.destroy()
+    assert space.left == 0
+    patient = Elsewhere(grace=1000 * LIMIT)
+    patient.join()
+    patient.destroy()
+    assert patient.left > 900 * LIMIT

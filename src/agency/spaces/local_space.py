@@ -687,7 +687,7 @@ class LocalSpace(Space):
                 self._stop(worker)
         if nursery is None:
             return
-        limit = time.monotonic() + self._grace + 1
+        limit = time.monotonic() + self.grace_left() + 1
         for worker in workers:
             if not worker.gone.wait(max(0.0, limit - time.monotonic())):
                 logger.warning("%s did not end and is killed", worker)
