@@ -74,15 +74,21 @@ class ThreadCall:
         """Wait for a nudge. False if none came within so many seconds."""
         return self._wake.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
 
-    def take(self, timeout: float | None, reader: Reader | None = None) -> Envelope:
+    def take(
+        self, timeout: float | None, reader: Reader | None = None, limit: float | None = None
+    ) -> Envelope:
         """Wait for the next answer. If there is a reader, the thread reads for itself; not the main
         thread, whom a signal may interrupt in the midst of it.
+
+        The timeout begins now, unless it has begun before: then `limit` says when it ends, in seconds
+        of `time.monotonic`.
 
         Raises:
             RequestTimeout: nothing arrived within `timeout` seconds.
             RequestError: the error that was put.
         """
-        limit = math.inf if timeout is None else time.monotonic() + timeout
+        if limit is None:
+            limit = math.inf if timeout is None else time.monotonic() + timeout
         if reader is not None and not self._arrived and not is_main_thread():
             reader.read_for(self, limit)
         while not self._arrived:
@@ -110,12 +116,13 @@ class AsyncCall:
         self._arrived.append(arrived)
         self._bell.ring(self)
 
-    async def take(self, timeout: float | None) -> Envelope:
-        """Wait for the next answer. Raises what `ThreadCall.take` raises."""
+    async def take(self, timeout: float | None, limit: float | None = None) -> Envelope:
+        """Wait for the next answer. Means and raises what `ThreadCall.take` does."""
         if not self._arrived:
             self._waiter = self._bell.loop.create_future()
             if timeout is not None:
-                self._bell.limit(self, timeout)
+                left = timeout if limit is None else limit - time.monotonic()
+                self._bell.limit(self, left)
             try:
                 await self._waiter
             finally:

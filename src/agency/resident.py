@@ -354,7 +354,7 @@ class Resident:
         self._calls.open(envelope.id, call)
         try:
             self._route(envelope)
-            return value_of(call.take(timeout, self._place.reader))
+            return value_of(call.take(timeout, self._place.reader, envelope.deadline))
         finally:
             self._calls.close(envelope.id)
 
@@ -370,7 +370,7 @@ class Resident:
                 await self._route_elsewhere(envelope)
             if self._place.reader is not None:
                 self._place.reader.fill_seat()
-            return value_of(await call.take(timeout))
+            return value_of(await call.take(timeout, envelope.deadline))
         finally:
             self._calls.close(envelope.id)
 
