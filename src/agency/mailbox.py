@@ -37,7 +37,7 @@ class Mailbox(deque[Any]):
     To put something in is possible at any time. It is full when `len(mailbox) >= mailbox.most`.
     """
 
-    __slots__ = ("_bound", "_bytes", "_most_bytes", "_waiting", "is_watched", "most")
+    __slots__ = ("_aside", "_bound", "_bytes", "_most_bytes", "_waiting", "is_watched", "most")
 
     def __init__(self, bound: int) -> None:
         super().__init__()
@@ -46,6 +46,7 @@ class Mailbox(deque[Any]):
         self.is_watched = False
         """Whether `taken` is to be called for each message that is taken out."""
         self._bound = bound
+        self._aside = 0
         self._most_bytes = MAILBOX_BYTES
         self._bytes = 0
         self._waiting: list[queue.SimpleQueue[None]] = []
@@ -65,6 +66,20 @@ class Mailbox(deque[Any]):
         """A message of so many bytes was taken out."""
         with _LOCK:
             self._bytes -= weight
+            self._adjust()
+        self.hand_on()
+
+    def put_aside(self, weight: int) -> None:
+        """A message that was taken out waits for something else, and needs its room until then."""
+        with _LOCK:
+            self._aside += 1
+            self._bytes += weight
+            self._adjust()
+
+    def put_among(self) -> None:
+        """What was put aside is among the others again, as heavy as it was."""
+        with _LOCK:
+            self._aside -= 1
             self._adjust()
         self.hand_on()
 
@@ -116,5 +131,5 @@ class Mailbox(deque[Any]):
         self.hand_on()
 
     def _adjust(self) -> None:
-        self.most = self._bound if self._bytes < self._most_bytes else 0
+        self.most = self._bound - self._aside if self._bytes < self._most_bytes else 0
         self.is_watched = bool(self._bytes or self._waiting)

@@ -467,6 +467,14 @@ class Resident:
         if envelope.receipt is not None:
             envelope.receipt.settled()
 
+    def may_go_on(self, envelope: Envelope) -> bool:
+        """Whether to go on with a turn that was permitted. It is too late for a request that has expired."""
+        if not envelope.expired():
+            return True
+        self._begun.pop((envelope.id, envelope.sender), None)
+        self._place.drop(envelope, Reason.EXPIRED)
+        return False
+
     def lose(self, envelope: Envelope) -> None:
         """The message was not begun, or not permitted yet, and the agent has left."""
         self._begun.pop((envelope.id, envelope.sender), None)

@@ -47,6 +47,7 @@ class Work(Protocol):
     def audit(self) -> AuditLog | None: ...
     def begin(self, envelope: Envelope) -> Envelope | None: ...
     def emit(self, part: Envelope) -> bool: ...
+    def may_go_on(self, envelope: Envelope) -> bool: ...
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None: ...
     def lose(self, envelope: Envelope) -> None: ...
 
@@ -98,9 +99,9 @@ class Runner:
         """Begin with no further message. Does not wait."""
         self._stopped = True
 
-    def put_back(self, envelope: Envelope) -> None:
-        """After `halt`: the first message of the mailbox was taken out and not begun."""
-        self.mail.appendleft(envelope)
+    def put_back(self, item: _Item) -> None:
+        """After `halt`: what was first in the mailbox was taken out and not begun, or not gone on with."""
+        self.mail.appendleft(item)
         self._sweep()
 
     def deny(self) -> None:
@@ -161,6 +162,7 @@ class Runner:
         true.
         """
         decided = threading.Event()  # or not needed any more
+        self.mail.put_aside(envelope.weight)
         self._asked[id(suspended)] = (suspended, envelope, ask, decided)
         if self._denies:
             return self.deny()
@@ -171,6 +173,7 @@ class Runner:
                 decided.set()
                 verdict = self._recorded(envelope, ask, permitted=permitted, why=why)
                 self.put(_Resumed(suspended, envelope, verdict))
+                self.mail.put_among()
 
         def ask_agent() -> None:
             handling.set(
@@ -253,10 +256,18 @@ class Runner:
     def _go_on(self, resumed: _Resumed) -> None:
         """Drive a turn from where it waited for permission, on this thread. Never raises."""
         try:
-            self.mail.hand_on()
-            self._drive_here(resumed.turn, resumed.envelope, resumed.verdict)
+            if self._may_go_on(resumed):
+                self._drive_here(resumed.turn, resumed.envelope, resumed.verdict)
         except BaseException as error:
             self._break_off(resumed, error)
+
+    def _may_go_on(self, resumed: _Resumed) -> bool:
+        """Whether the turn may go on, which waited for permission and was taken out of the mailbox."""
+        if self._stopped and resumed.verdict is True:
+            self.put_back(resumed)
+            return False
+        self.mail.taken(resumed.envelope.weight)
+        return self._work.may_go_on(resumed.envelope)
 
     def _break_off(self, item: _Item, error: BaseException) -> None:
         """The last resort, where neither the turn nor the transport has seen to an exception: the
@@ -564,7 +575,8 @@ class LoopRunner(Runner):
     async def _drive_on_loop(self, item: _Item) -> None:
         work = self._work
         if isinstance(item, _Resumed):
-            self.mail.hand_on()
+            if not self._may_go_on(item):
+                return
             progress, envelope, outcome = item.turn, item.envelope, item.verdict
         elif (begun := work.begin(item)) is not None:
             progress, envelope, outcome = turn(work.agent, begun, work.new_id), begun, None
