@@ -18,7 +18,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from threading import get_ident
@@ -508,7 +508,7 @@ class LoopRunner(Runner):
     def _drain(self) -> None:
         while True:
             try:
-                self._run_to_end(self._serve())
+                self._run_to_end()
                 if self._closed:  # while a turn went on for longer than the grace
                     self._loop.close()
             finally:
@@ -520,14 +520,23 @@ class LoopRunner(Runner):
             ):
                 return
 
-    def _run_to_end(self, serving: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(serving)
+    def _run_to_end(self) -> None:
+        """Serve until nothing is left to do, whatever the agent's own tasks do to the loop."""
+        task = self._loop.create_task(self._serve())
         while not task.done():
             try:
                 self._loop.run_until_complete(task)
             except (SystemExit, KeyboardInterrupt):
                 # They end the loop, whichever task raises them; but not the agent.
                 logger.exception('a task of "%s" wanted to end the program', self._work.agent.id)
+            except asyncio.CancelledError:
+                logger.warning('a task of "%s" cancelled what serves it', self._work.agent.id)
+                if not self._closed:
+                    task = self._loop.create_task(self._serve())
+            except RuntimeError:
+                if task.done() or self._loop.is_closed():
+                    raise
+                logger.warning('a task of "%s" stopped its event loop', self._work.agent.id)
 
     async def _serve(self) -> None:
         """Start turns as lanes become free; return when there are neither messages nor tasks, or
@@ -558,8 +567,10 @@ class LoopRunner(Runner):
             if not others:
                 return
             roused = self._loop.create_task(self._wake.wait())
-            await asyncio.wait({roused, *others}, return_when=asyncio.FIRST_COMPLETED)
-            roused.cancel()
+            try:
+                await asyncio.wait({roused, *others}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                roused.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._turns.discard(task)
