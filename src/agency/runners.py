@@ -652,7 +652,10 @@ class LoopRunner(Runner):
             return function(proposed)
         asked = asyncio.run_coroutine_threadsafe(function(proposed), self._loop)
         self._rouse()
-        return asked.result(self._work.agent._agency.permission_timeout)
+        try:
+            return asked.result(self._work.agent._agency.permission_timeout)
+        finally:
+            asked.cancel()  # if time is over: nobody wants to know any more
 
 
 def _completed(result: Any) -> Any:
