@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextvars import ContextVar
@@ -133,6 +134,11 @@ class Membership:
 
 
 _LEAVING: Final = threading.Lock()  # one for all: it is held for moments, and rarely
+
+if hasattr(os, "register_at_fork"):  # or a child might have it locked for ever
+    os.register_at_fork(
+        before=_LEAVING.acquire, after_in_parent=_LEAVING.release, after_in_child=_LEAVING.release
+    )
 
 
 class Agent:
