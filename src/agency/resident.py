@@ -168,6 +168,7 @@ class Resident:
                 self.agent.id,
                 envelope.hops,
             )
+            self._streams.discard((envelope.id, envelope.sender))
             return self._place.drop(envelope, Reason.HOP_LIMIT)
         mailbox = self.mailbox
         if waits and len(mailbox) >= mailbox.most:
@@ -443,6 +444,7 @@ class Resident:
             self._place.drop(envelope, Reason.EXPIRED)
             return None
         if envelope.receipt is not None and not envelope.receipt.may_start():
+            self._streams.discard((envelope.id, envelope.sender))
             return None
         if envelope.kind is not TELL:
             self._begun[envelope.id, envelope.sender] = envelope
