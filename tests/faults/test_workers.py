@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import random
 import resource
 import sys
@@ -17,9 +18,11 @@ from agency import (
     ActionError,
     Agent,
     AgentNotFound,
+    Down,
     Guest,
     LocalSpace,
     OutcomeUnknown,
+    Reason,
     RequestError,
     action,
 )
@@ -139,6 +142,22 @@ class Hungry(Agent):
             resource.setrlimit(resource.RLIMIT_AS, before)
 
     @action
+    def gorge(self) -> None:
+        """Have nearly all the memory that this process may ever have, and keep it."""
+        have = psutil.Process().memory_info().vms
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (have + (64 << 20), hard))
+        self.eaten: list[bytearray] = []
+        with contextlib.suppress(MemoryError):
+            while True:
+                self.eaten.append(bytearray(1 << 20))
+        self.eaten.pop()  # enough to say so
+
+    @action
+    def take(self, load: str) -> int:
+        return len(load)
+
+    @action
     def ping(self) -> str:
         return "pong"
 
@@ -151,22 +170,33 @@ def test_a_worker_out_of_memory_fails_that_action_only(space: LocalSpace, me: Gu
     assert me.proxy("hungry").ping() == "pong"
 
 
-def test_a_worker_that_writes_garbage_harms_nobody_else(space: LocalSpace, me: Guest) -> None:
-    space.add(Garbler, "garbler")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is not kept")
+@pytest.mark.parametrize("size", [7_500_000, 3_000_000], ids=["by the socket", "by the shelf"])
+def test_a_worker_without_memory_for_what_it_is_sent_dies_and_all_are_told(
+    space: LocalSpace, me: Guest, size: int
+) -> None:
+    space.add(Hungry, "hungry")
     space.add(Odd, "well")
-    me.send({"to": "garbler", "action": {"name": "garble"}})
-    with contextlib.suppress(AgentNotFound, OutcomeUnknown):  # no request waits in vain
-        me.request({"to": "garbler", "action": {"name": "help"}}, timeout=PATIENCE)
-    assert me.proxy("well", timeout=5.0).ping() == "pong"
+    told: queue.SimpleQueue[Down] = queue.SimpleQueue()
+    space.watch("hungry", told.put)
+    me.proxy("hungry", timeout=PATIENCE).gorge()
+    with pytest.raises((OutcomeUnknown, AgentNotFound)):
+        me.proxy("hungry", timeout=PATIENCE).take(load="x" * size)
+    assert told.get(timeout=PATIENCE).reason is Reason.AGENT_DIED
+    assert me.proxy("well", timeout=PATIENCE).ping() == "pong"
 
 
-class Garbler(Agent):
-    @action
-    def garble(self) -> None:
-        """Write what is no frame on the way to the hub, as memory that is overwritten would."""
-        for connection in psutil.Process().net_connections("unix"):
-            if connection.fd > 2:
-                os.write(connection.fd, b"\x00\x00\x00\x08" + b"\xff" * 8)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the limit is not kept")
+def test_an_application_without_memory_for_what_it_is_sent_says_so_and_ends() -> None:
+    one_heap = {"MALLOC_ARENA_MAX": "1"}  # so that no thread has memory in reserve
+    with Program(PROGRAMS / "has_no_memory_left.py", env={**ENVIRONMENT, **one_heap}) as program:
+        program.wait_for("lost: the agent's process was lost")
+        started = program.descendants()
+        assert program.wait_for("refused:")
+        assert program.wait_for("destroyed")
+        assert program.end() == 0
+        assert all_end(started)
+    assert "the exchange of messages of" in program.output
 
 
 def test_a_program_with_few_file_descriptors_says_so_and_recovers() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import socket
 import threading
@@ -41,6 +42,8 @@ from agency.threads import take_from
 
 __all__ = ["Link"]
 
+logger = logging.getLogger(__name__)
+
 _PAUSE: Final = 0.001
 """Seconds between two tellings of the hub of which the second can wait. To tell it for each message
 cost 11 µs of CPU of 23, in the processes of sender, hub and receiver together.
@@ -56,6 +59,11 @@ _LARGE: Final = int(Frame.LARGE)
 _ANSWER_TIME: Final = 5.0
 """Seconds that the hub is given to say whether a mailbox has room, which takes it some µs."""
 
+_END_TIME: Final = 5.0
+"""Seconds that the thread that reads is given to see that it shall not, which takes it some µs: it may
+not be there, if the system starts no more threads.
+"""
+
 
 class Link:
     """A connection to the hub. All methods may be called from any thread.
@@ -66,7 +74,8 @@ class Link:
         relay: the threads, one of which will read.
         on_frame: called for each frame, in order, on the thread that reads. Must not wait for
             another frame.
-        on_end: called once when the hub is gone, on the same thread; not after `stop_reading`.
+        on_end: called once when nothing more will be read, on the same thread: the hub is gone, or what
+            came could not be taken in, because there is no memory for it. Not after `stop_reading`.
         patience: seconds that the current thread may wait for room for an envelope.
     """
 
@@ -245,12 +254,12 @@ class Link:
     # From the hub
 
     def stop_reading(self) -> None:
-        """Take nothing more in; wait for the thread that reads, unless this is it. Idempotent."""
+        """Take nothing more in; wait for the thread that reads, for a while, unless this is it. Idempotent."""
         self._is_reading = False
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
         if not self._relay.is_reading():
-            self._ended.wait()
+            self._ended.wait(_END_TIME)
 
     def close(self) -> None:
         """`stop_reading`, and send nothing more either. Idempotent."""
@@ -269,14 +278,27 @@ class Link:
         self._socket.close()
 
     def _read(self) -> bool:
-        if self._is_reading and self._incoming.fill(self._socket):
-            for data in self._incoming.frames():
-                if data[KIND] != _LARGE:
-                    self._on_frame(data)
-                elif not self._closed:  # by what came before
-                    self._on_frame(self._shelf_from_hub.take(*place_of_large(data)))
-            return True
+        try:
+            if self._is_reading and self._incoming.fill(self._socket):
+                for data in self._incoming.frames():
+                    if data[KIND] != _LARGE:
+                        self._on_frame(data)
+                    elif not self._closed:  # by what came before
+                        self._on_frame(self._shelf_from_hub.take(*place_of_large(data)))
+                return True
+        except BaseException:  # noqa: BLE001  # whatever it is, who went on would be deaf in silence
+            try:
+                if self._is_reading:
+                    logger.exception(
+                        "nothing more can be read from the space's exchange of messages"
+                    )
+            finally:
+                self._end()
+            return False
+        self._end()
+        return False
+
+    def _end(self) -> None:
         self._ended.set()
         if self._is_reading:
             self._on_end()
-        return False

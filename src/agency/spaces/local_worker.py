@@ -440,7 +440,9 @@ def _wait_for_frame(heard: FrameReader, stage: socket.socket) -> None:
 
 
 def _end_at_once() -> None:
-    """The hub is gone, and with it everybody to talk to."""
+    """The hub is gone, and with it everybody to talk to. Or this process cannot take in what comes, for
+    want of memory: as it is, it would be deaf, and nobody would know.
+    """
     os._exit(1)
 
 
