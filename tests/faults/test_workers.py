@@ -207,6 +207,21 @@ def test_a_program_with_few_file_descriptors_says_so_and_recovers() -> None:
     assert "Traceback" not in program.output
 
 
+def test_a_program_with_few_descriptors_for_good_refuses_the_agent_that_is_too_many() -> None:
+    with Program(PROGRAMS / "adds_until_refused.py", env=ENVIRONMENT) as program:
+        assert program.end() == 0, program.output
+    assert program.output.count("no room for one more process: [Errno 24]") == 3
+    assert "well: True" in program.output
+    assert program.output.count("added again: 1 True") == 2
+    assert "Traceback" not in program.output
+
+
+def test_a_program_with_few_descriptors_now_has_many_agents_with_no_more_each() -> None:
+    with Program(PROGRAMS / "adds_many_with_few_files.py", env=ENVIRONMENT) as program:
+        assert program.end() == 0, program.output
+    assert program.output == "well: True\nlimit: 64\n"
+
+
 def test_a_second_ctrl_c_ends_a_program_at_once() -> None:
     """The first waits for the action in progress, the second for nothing."""
     with Program(PROGRAMS / "is_busy.py") as program:

@@ -14,7 +14,10 @@ however that comes about, and the workers end when it does. `local_frames` says 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
 import selectors
 import socket
 import time
@@ -96,8 +99,10 @@ class _Peer:
         self.socket = end
         self.number = number
         """Of the worker; 0 is the application."""
-        shared = mmap(memory, 0)
-        os.close(memory)
+        try:
+            shared = mmap(memory, 0)
+        finally:
+            os.close(memory)
         self.inlet = Inlet(shared)
         self.shelf_for_it = Shelf(shared, FROM_HUB)
         self.shelf_from_it = Shelf(shared, TO_HUB)
@@ -224,9 +229,15 @@ class _Hub:
     def __init__(self, application: socket.socket, memory: int, nursery: socket.socket) -> None:
         self._selector = selectors.DefaultSelector()
         self._nursery = nursery
+        self._spare = os.dup(nursery.fileno())
+        """A file descriptor to let go of while memory is mapped, which needs one more for a moment. So a
+        worker that leaves makes room for another.
+        """
         self._workers: dict[int, _Peer] = {}
         self._newest = 0
         """The highest number of a worker so far: numbers only grow, and are announced in order."""
+        self._refused: dict[int, str] = {}
+        """Workers that could not be taken in, and why, until the application stops them."""
         self._members: dict[bytes, _Member] = {}
         self._full: dict[int, int] = {}
         """How many full mailboxes are shown, by their places on the board."""
@@ -527,15 +538,21 @@ class _Hub:
                     self._forget(member)  # its id may be another's from now on
                 self._send(member.peer, data)
         elif kind == Frame.STOP:
-            worker = self._workers.get(int(to))
-            if worker is not None:
-                self._send(worker, data)
+            self._stop(int(to), data)
         elif kind == Frame.KEEP:
             self._heirs.add(to)
         elif kind == Frame.KEEP_NO_MORE:
             self._keep_no_more(to, data)
         elif kind == Frame.HALT:
             self._halt(data)
+
+    def _stop(self, number: int, data: bytes) -> None:
+        worker = self._workers.get(number)
+        if worker is not None:
+            self._send(worker, data)
+        elif self._refused.pop(number, None) is not None:
+            gone = frame(Frame.WORKER_GONE, str(number).encode())
+            self._send(self._application, gone)
 
     def _keep_no_more(self, agent_id: bytes, data: bytes) -> None:
         self._heirs.discard(agent_id)
@@ -602,9 +619,8 @@ class _Hub:
             pass
         worker = self._workers.get(number)
         if worker is None:
-            self._send(
-                self._application, frame(Frame.FAILED, b"0", place, b"its process has ended")
-            )
+            why = self._refused.get(number, "its process has ended")
+            self._send(self._application, frame(Frame.FAILED, b"0", place, why.encode()))
             return
         member = self._members[agent_id] = worker.members[place] = _Member(agent_id, worker, place)
         worker.ids.add(agent_id)
@@ -634,23 +650,46 @@ class _Hub:
             self._nursery.setblocking(True)
 
     def _welcome(self) -> bool:
-        """Take over the socket and the memory of a new worker. False if the nursery is gone."""
+        """Take over the socket and the memory of a new worker, if there is room for them. False if the
+        nursery is gone.
+        """
         try:
             number, handles, _, _ = socket.recv_fds(self._nursery, ANNOUNCEMENT, 2)
         except ConnectionResetError:  # it has ended, and left something unread
             return False
         if not number:
             return False
-        end, memory = handles
-        worker = _Peer(socket.socket(fileno=end), int(number), memory)
+        self._newest = int(number)
+        try:
+            worker = self._take_in(int(number), handles)
+        except OSError as error:
+            # With its socket closed, the worker ends. The application asks for it next.
+            self._refused[int(number)] = f"no room for one more process: {error}"
+            return True
         for place in self._full:
             worker.board.show(place, True, len(self._full))
-        self._newest = worker.number
         self._workers[worker.number] = worker
-        self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         if self._halted:
             self._send(worker, frame(Frame.HALT))
         return True
+
+    def _take_in(self, number: int, handles: list[int]) -> _Peer:
+        """Raises OSError, and holds nothing of the worker, if the system has no more to give."""
+        if len(handles) < 2:  # the system drops those that do not fit in
+            for handle in handles:
+                os.close(handle)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        end = socket.socket(fileno=handles[0])
+        os.close(self._spare)
+        try:
+            worker = _Peer(end, number, handles[1])
+            self._selector.register(end, selectors.EVENT_READ, worker)
+        except OSError:
+            end.close()
+            raise
+        finally:
+            self._spare = os.dup(self._nursery.fileno())
+        return worker
 
     def _bury(self, worker: _Peer) -> None:
         """A worker's process has ended, or might as well: what its agents had not settled is lost,
@@ -713,4 +752,16 @@ def run_hub(application: socket.socket, memory: int, nursery: socket.socket) -> 
         nursery: from the nursery, which sends a worker's number with its socket and shared memory.
     """
     # Ctrl-C and SIGTERM are ignored, as in the nursery.
+    _raise_limit_of_files()
     _Hub(application, memory, nursery).run()
+
+
+def _raise_limit_of_files() -> None:
+    """Have as many open files as the system allows: the hub has two for each worker, where another
+    process has a few. The workers have the application's limit.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # some systems call more than they give unlimited
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
