@@ -30,7 +30,7 @@ from agency.envelope import Envelope, answer
 from agency.errors import Failure
 from agency.mailbox import Mailbox
 from agency.threads import GLANCE, Crew
-from agency.turn import UNRECORDED, Ask, Call, Emit, Turn, describe, straight, turn
+from agency.turn import NEVER_ANSWERED, UNRECORDED, Ask, Call, Emit, Turn, describe, straight, turn
 
 __all__ = ["Runner", "Work", "report", "runner_for"]
 
@@ -406,7 +406,7 @@ class LoopRunner(Runner):
     `async` code runs on the loop, everything else on other threads, so that a blocking action does
     not stop the agent's own tasks. Tasks that an action leaves behind go on until they end or the
     agent is removed. The loop is made when it is first needed, and with it three file descriptors
-    are taken until the agent is removed.
+    are taken until the agent is removed. While the system has none for it, senders get an `error`.
     """
 
     __slots__ = ("_holds_lane", "_lane", "_made_loop", "_turns", "_wake", "_woken")
@@ -508,9 +508,10 @@ class LoopRunner(Runner):
     def _drain(self) -> None:
         while True:
             try:
-                self._run_to_end()
-                if self._closed:  # while a turn went on for longer than the grace
-                    self._loop.close()
+                if self._has_loop():
+                    self._run_to_end()
+                    if self._closed:  # while a turn went on for longer than the grace
+                        self._loop.close()
             finally:
                 self._lane.release()
             if (
@@ -519,6 +520,35 @@ class LoopRunner(Runner):
                 or not self._lane.acquire(blocking=False)
             ):
                 return
+
+    def _has_loop(self) -> bool:
+        """Whether the loop is there or can be made. If not, who has sent what waits is told why; what
+        comes later may have better luck.
+        """
+        try:
+            return self._loop is not None
+        except OSError as error:  # no file descriptor is left
+            self._refuse_what_waits(f"no event loop can be made for the action: {describe(error)}")
+            return False
+
+    def _refuse_what_waits(self, why: str) -> None:
+        work, agent_id = self._work, self._work.agent.id
+        logger.error('"%s" cannot handle what it is sent: %s', agent_id, why)
+        while self.mail and not self._stopped:
+            try:
+                item = self.mail.popleft()
+            except IndexError:  # it is swept away
+                return
+            try:
+                envelope = item.envelope if isinstance(item, _Resumed) else work.begin(item)
+                if envelope is not None:
+                    told = answer(
+                        envelope, work.new_id(), agent_id, error=why, failure=Failure.FAILED
+                    )
+                    is_told = envelope.wants_answer or envelope.name not in NEVER_ANSWERED
+                    work.finish(envelope, told if is_told else None)
+            except BaseException as error:
+                self._break_off(item, error)
 
     def _run_to_end(self) -> None:
         """Serve until nothing is left to do, whatever the agent's own tasks do to the loop."""

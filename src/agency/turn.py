@@ -37,6 +37,7 @@ from agency.errors import Failure, InvalidArguments, InvalidMessage, OutcomeUnkn
 from agency.schema import BROADCAST, Message, digest, duplicate, weighed_value
 
 __all__ = [
+    "NEVER_ANSWERED",
     "UNRECORDED",
     "Ask",
     "Call",
@@ -56,7 +57,8 @@ MAX_ERROR_TEXT: Final = 8192
 UNRECORDED: Final = "the audit log cannot be written"
 """Why an action is refused although it was permitted: what is sent back for `Ask` then."""
 
-_NEVER_ANSWERED: Final = frozenset({"response", "error"})
+NEVER_ANSWERED: Final = frozenset({"response", "error"})
+"""Actions of which nobody is told how they went, unless he waits: they are answers themselves."""
 
 
 @dataclass(slots=True)
@@ -235,7 +237,7 @@ def _result(
 ) -> Envelope | None:
     if spec.is_stream and envelope.kind is not REQUEST:
         value = None
-    if envelope.kind is TELL and (value is None or spec.name in _NEVER_ANSWERED):
+    if envelope.kind is TELL and (value is None or spec.name in NEVER_ANSWERED):
         return None
     try:
         own, weight = weighed_value(value, spec.value_name)
@@ -265,7 +267,7 @@ def _not_permitted(
 def _refusal(
     agent: Agent, envelope: Envelope, new_id: Callable[[], str], failure: Failure, text: str
 ) -> Envelope | None:
-    if envelope.name in _NEVER_ANSWERED and not envelope.wants_answer:
+    if envelope.name in NEVER_ANSWERED and not envelope.wants_answer:
         logger.warning(
             '"%s" could not handle a message of "%s": %r', agent.id, envelope.sender, text
         )

@@ -222,6 +222,16 @@ def test_a_program_with_few_descriptors_now_has_many_agents_with_no_more_each() 
     assert program.output == "well: True\nlimit: 64\n"
 
 
+def test_who_asks_an_async_agent_that_has_no_descriptors_is_told() -> None:
+    with Program(PROGRAMS / "has_no_files_for_a_loop.py", env=ENVIRONMENT) as program:
+        program.wait_for("refused: no event loop can be made")
+        told = program.wait_for("told:")
+        assert "'error'" in told
+        assert "'plain'" in told
+        assert program.wait_for("works again: pong")
+        assert program.end() == 0
+
+
 def test_a_second_ctrl_c_ends_a_program_at_once() -> None:
     """The first waits for the action in progress, the second for nothing."""
     with Program(PROGRAMS / "is_busy.py") as program:
