@@ -30,6 +30,7 @@ from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.members import Odd, Recorder
 from tests.faults.tools import begin, ends, eventually, leaves_nothing_behind, suspend
+from tests.local.processes import hub_and_workers
 from tests.programs import PATIENCE, Program, all_end
 
 pytestmark = pytest.mark.timeout(180)
@@ -127,6 +128,57 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_end(space: LocalSpace, 
     ends(space.destroy)
     with pytest.raises(RequestError):
         waiting.result(PATIENCE)
+
+
+class Computer(Agent):
+    @action
+    def compute(self) -> None:
+        """Say that it has begun, then never end, nor rest."""
+        sender = self._current_message["from"]
+        self.send({"to": sender, "action": {"name": "say", "args": {"content": "begun"}}})
+        while True:
+            pass
+
+
+def test_an_action_that_computes_for_ever_holds_up_neither_others_nor_the_end(
+    space: LocalSpace, me: Guest
+) -> None:
+    space.add(Computer, "computer")
+    space.add(Odd, "well")
+    waiting = begin(lambda: me.proxy("computer", timeout=None).compute())
+    assert me.receive(PATIENCE)["action"]["args"] == {"content": "begun"}
+    assert me.proxy("well", timeout=PATIENCE).ping() == "pong"
+    ends(space.destroy)
+    with pytest.raises(OutcomeUnknown):
+        waiting.result(PATIENCE)
+
+
+def test_a_program_with_an_action_that_computes_for_ever_goes_on_and_ends() -> None:
+    with Program(PROGRAMS / "computes_for_ever.py", env=ENVIRONMENT) as program:
+        program.wait_for("well: pong")
+        program.wait_for("told: OutcomeUnknown")
+        program.wait_for("destroyed")
+        assert program.end() == 0
+    assert "Fatal" not in program.output
+
+
+def test_agents_that_come_and_go_leave_nothing_behind_while_the_space_lives(
+    space: LocalSpace,
+) -> None:
+    def come_and_go() -> None:
+        for _ in range(20):
+            space.add(Odd, "mayfly")
+            space.remove("mayfly")
+
+    come_and_go()
+    others = psutil.Process().children(
+        recursive=True
+    )  # those that carry and start agents among them
+    before = {process: process.num_fds() for process in others}
+    with leaves_nothing_behind():
+        come_and_go()
+    # What has just left may still be held, by one at a time.
+    assert all(process.num_fds() <= before[process] + 2 for process in hub_and_workers())
 
 
 class Hungry(Agent):
