@@ -103,6 +103,26 @@ def test_a_worker_whose_shared_memory_is_overwritten_is_lost_alone(
     assert harms_only_itself(space, space.join("me"), what)
 
 
+@pytest.mark.parametrize("count", [1, 3, 20, -1])
+def test_a_worker_that_is_killed_in_the_middle_of_a_write_is_lost_alone(
+    space: LocalSpace, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    me = space.join("me")
+    letters: queue.SimpleQueue[DeadLetter] = queue.SimpleQueue()
+    space.dead_letters.listen(letters.put)
+    message: Message = {
+        "from": "garbler",
+        "to": "well",
+        "action": {"name": "note", "args": {"number": 1}},
+    }
+    data = message_frame(Envelope.of(message, "1", Kind.TELL)).hex()
+    assert harms_only_itself(space, me, "write_in_part", data=data, count=count)
+    assert me.proxy("well").tell_noted() == []
+    assert letters.get(timeout=PATIENCE).reason.value == "agent_died"  # of the request itself
+    assert letters.empty()
+    assert "makes no sense" not in caplog.text
+
+
 @pytest.mark.parametrize("receiver", ["me", "well", "*"])
 def test_a_message_that_cannot_be_read_is_a_dead_letter(space: LocalSpace, receiver: str) -> None:
     me = space.join("me")
