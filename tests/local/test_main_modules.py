@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.faults.tools import eventually
 from tests.programs import Program, all_end
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -64,16 +66,32 @@ def test_a_class_of_an_interactive_session_gets_a_clear_error_and_can_stay_here(
     assert help_keys == "[]"
 
 
-@pytest.mark.parametrize("number", [0, 3, 7])
-def test_no_process_is_left_when_the_application_is_killed_while_it_adds_agents(
-    number: int,
+@pytest.mark.parametrize("number", [0, 1, 3, 7])
+@pytest.mark.parametrize("how", ["is killed", "ends at once"])
+def test_no_process_is_left_when_the_application_dies_while_it_adds_an_agent(
+    how: str, number: int
 ) -> None:
-    with Program(PROGRAMS / "adds_and_dies.py", env=ENV) as program:
-        program.wait_for(f"added {number}")
-        started = program.descendants()
-        program.kill()
-        program.end()
-        assert all_end(started)
+    ends_itself = [str(number)] if how == "ends at once" else []
+    with Program(PROGRAMS / "adds_and_dies.py", *ends_itself, env=ENV) as program:
+        session = int(program.wait_for("session").split()[1])
+        program.wait_for(f"adding {number}")
+        if how == "is killed":
+            program.kill()
+        assert program.end() == (137 if how == "is killed" else 9)
+        # Also one that was forked while the application died.
+        eventually(lambda: not in_session(session), lambda: str(in_session(session)))
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """The processes of a program, whoever their parent is by now."""
+    return [process for process in psutil.process_iter() if is_in(session, process)]
+
+
+def is_in(session: int, process: psutil.Process) -> bool:
+    try:
+        return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
+        return False
 
 
 def test_a_child_that_inherited_the_applications_files_does_not_keep_the_workers_alive() -> None:
