@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
@@ -303,6 +304,23 @@ def test_what_cannot_be_pickled_is_refused_with_a_way_out(space: LocalSpace) -> 
         space.add(Local, "local")
     with pytest.raises(StartFailed, match="add_foreground"):
         space.add(WritesWhenRemoved, "lambda", lambda: None)
+
+
+def test_a_class_that_cannot_be_imported_elsewhere_is_refused_with_a_way_out(
+    space: LocalSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elusive(Worker):
+        pass
+
+    Elusive.__module__, Elusive.__qualname__ = "only_here", "Elusive"
+    module = ModuleType("only_here")
+    monkeypatch.setattr(module, "Elusive", Elusive, raising=False)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    with pytest.raises(
+        StartFailed, match="cannot be found in its process: No module named 'only_here'; define"
+    ):
+        space.add(Elusive, "elusive")
+    space.add(Worker, "elusive")
 
 
 def test_an_id_is_unique_across_processes(space: LocalSpace, me: Guest) -> None:
