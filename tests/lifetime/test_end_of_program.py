@@ -242,6 +242,24 @@ def test_a_program_that_exits_keeps_its_exit_status(run: Runner) -> None:
     assert "Given left" in program.output
 
 
+def test_threads_that_send_until_the_end_do_not_hold_up_a_program_that_exits(run: Runner) -> None:
+    with run("sends_until_the_end.py") as program:
+        program.wait_for("end of main")
+        assert program.end() == 7
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "Traceback" not in program.output
+
+
+def test_actions_that_never_end_do_not_hold_up_a_program_that_exits(run: Runner) -> None:
+    with run("exits_while_busy.py") as program:
+        program.wait_for("both are busy")
+        started = program.descendants()
+        assert program.end() == 7
+        assert all_end(started)
+    assert sorted(re.findall("(.*) left", program.output)) == ["Built", "Given"]
+    assert "Traceback" not in program.output
+
+
 def test_ctrl_c_can_be_caught_as_a_keyboard_interrupt(run: Runner) -> None:
     with run("catches_interrupt.py") as program:
         program.wait_for("end of main")

@@ -1,6 +1,7 @@
 """What the programs beside this file share: an agent that says when it comes and goes, and the space named first."""
 
 import sys
+from typing import Any
 
 import agency
 from agency import Agent, Space, action
@@ -24,10 +25,10 @@ class Greeter(Agent):
         return f"hello from {self.id}"
 
 
-def make_space() -> Space:
+def make_space(**options: Any) -> Space:
     """The space that the first argument names; the second is an exchange for AMQP."""
     make = getattr(agency, sys.argv[1])
-    space = make(exchange=sys.argv[2]) if len(sys.argv) > 2 else make()
+    space = make(exchange=sys.argv[2], **options) if len(sys.argv) > 2 else make(**options)
     assert isinstance(space, Space)
     return space
 
