@@ -229,9 +229,9 @@ class _Hub:
     def __init__(self, application: socket.socket, memory: int, nursery: socket.socket) -> None:
         self._selector = selectors.DefaultSelector()
         self._nursery = nursery
-        self._spare = os.dup(nursery.fileno())
+        self._spare: int | None = os.dup(nursery.fileno())
         """A file descriptor to let go of while memory is mapped, which needs one more for a moment. So a
-        worker that leaves makes room for another.
+        worker that leaves makes room for another. None while the whole system has none left.
         """
         self._workers: dict[int, _Peer] = {}
         self._newest = 0
@@ -680,7 +680,9 @@ class _Hub:
                 os.close(handle)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         end = socket.socket(fileno=handles[0])
-        os.close(self._spare)
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
         try:
             worker = _Peer(end, number, handles[1])
             self._selector.register(end, selectors.EVENT_READ, worker)
@@ -688,7 +690,8 @@ class _Hub:
             end.close()
             raise
         finally:
-            self._spare = os.dup(self._nursery.fileno())
+            with contextlib.suppress(OSError):
+                self._spare = os.dup(self._nursery.fileno())
         return worker
 
     def _bury(self, worker: _Peer) -> None:
@@ -761,7 +764,5 @@ def _raise_limit_of_files() -> None:
     process has a few. The workers have the application's limit.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(
-        OSError, ValueError
-    ):  # some systems call more than they give unlimited
+    with contextlib.suppress(OSError, ValueError):  # it may be more than the system gives
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
