@@ -69,7 +69,18 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "an_action_that_never_returns_costs_its_requester_a_timeout_and_others_nothing",
         )
         + _conformance("an_agent_that_blocks_delays_no_other")
-        + _tests(_WORKERS, "destroy_ends_processes_whose_actions_do_not_end"),
+        + _tests(_WORKERS, "destroy_ends_processes_whose_actions_do_not_end")
+        + _tests(
+            "faults/test_agents.py",
+            "a_space_is_destroyed_within_one_grace_wherever_actions_never_end",
+            "who_waits_for_an_action_that_never_ends_is_told_when_its_agent_is_removed",
+            "who_waits_for_an_agent_that_is_removed_is_told_though_its_worker_goes_on",
+        )
+        + _tests(
+            "faults/test_workers.py",
+            "a_program_with_an_action_that_computes_for_ever_goes_on_and_ends",
+            "an_action_that_computes_for_ever_holds_up_neither_others_nor_the_end",
+        ),
         lacking="An action has no time limit of its own; in the program's own process it cannot be ended.",
     ),
     Fault(
@@ -198,6 +209,16 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "an_agent_in_the_midst_of_a_restart_leaves_at_once_and_in_order",
             "ctrl_c_ends_a_program_whose_agent_waits_for_its_next_life",
             "a_halted_space_starts_nobody_again_and_keeps_the_mail_until_it_ends",
+        )
+        + _tests(
+            "faults/test_agents.py",
+            "a_stream_without_end_ends_with_the_worker_that_reads_it",
+        )
+        + _tests(
+            "local/test_workers.py",
+            "what_was_handled_beside_an_action_that_dies_is_not_lost",
+            "what_is_lost_is_told_before_it_counts_as_settled",
+            "an_agent_added_to_a_process_that_has_just_died_holds_up_nobody",
         ),
         lacking="Only where `supervision` asks for it is a worker that died started again.",
     ),
@@ -217,13 +238,24 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_agents.py",
             "memory_that_cannot_be_had_is_the_failure_of_that_action_only",
+        )
+        + _tests(
+            "faults/test_workers.py",
+            "a_worker_without_memory_for_what_it_is_sent_dies_and_all_are_told",
+            "an_application_without_memory_for_what_it_is_sent_says_so_and_ends",
         ),
         lacking="The kernel's own killer is a SIGKILL, as in F9; it is not provoked by a test.",
     ),
     Fault(
         12,
         "A worker is killed in the middle of a write, or writes garbage.",
-        _tests("faults/test_workers.py", "a_worker_that_writes_garbage_harms_nobody_else"),
+        _tests(
+            "local/test_garbage.py",
+            "a_worker_that_writes_garbage_is_lost_alone",
+            "a_worker_whose_shared_memory_is_overwritten_is_lost_alone",
+            "a_worker_that_is_killed_in_the_middle_of_a_write_is_lost_alone",
+            "a_message_that_cannot_be_read_is_a_dead_letter",
+        ),
     ),
     Fault(
         13,
@@ -237,6 +269,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_supervision.py",
             "a_process_that_does_not_hear_that_it_is_to_halt_is_ended",
+        )
+        + _tests(
+            "local/test_workers.py",
+            "mail_of_a_process_that_stands_still_is_counted_when_all_ends",
+        )
+        + _tests(
+            "faults/test_soak.py",
+            "all_faults_at_random_for_hours",
         ),
     ),
     Fault(
@@ -245,7 +285,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(_END, "no_process_outlives_a_program_that_is_killed")
         + _tests(
             "local/test_main_modules.py",
-            "no_process_is_left_when_the_application_is_killed_while_it_adds_agents",
+            "no_process_is_left_when_the_application_dies_while_it_adds_an_agent",
         ),
     ),
     Fault(
@@ -268,6 +308,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "an_agent_that_cannot_start_is_an_error_that_says_why_and_leaves_nothing",
             "an_agent_that_is_never_built_is_given_up_after_the_start_timeout",
             "what_cannot_be_pickled_is_refused_with_a_way_out",
+        )
+        + _tests(
+            "local/test_workers.py",
+            "a_class_that_cannot_be_imported_elsewhere_is_refused_with_a_way_out",
+            "an_error_that_no_encoding_knows_is_told_and_harms_no_neighbour",
         ),
     ),
     Fault(
@@ -321,8 +366,13 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         20,
         "No file descriptor is left.",
-        _tests(
-            "faults/test_workers.py", "a_program_with_few_file_descriptors_says_so_and_recovers"
+        _tests("faults/test_workers.py", "a_program_with_few_file_descriptors_says_so_and_recovers")
+        + _tests(
+            "faults/test_workers.py",
+            "a_program_with_few_descriptors_for_good_refuses_the_agent_that_is_too_many",
+            "a_program_with_few_descriptors_now_has_many_agents_with_no_more_each",
+            "who_asks_an_async_agent_that_has_no_descriptors_is_told",
+            "agents_that_come_and_go_leave_nothing_behind_while_the_space_lives",
         ),
         lacking="A limit on processes is not tested.",
     ),
@@ -334,6 +384,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_program_that_fails_does_not_go_on_serving",
             "a_program_that_exits_keeps_its_exit_status",
             "a_program_that_destroys_its_space_ends_by_itself",
+        )
+        + _tests(
+            "lifetime/test_end_of_program.py",
+            "threads_that_send_until_the_end_do_not_hold_up_a_program_that_exits",
+            "actions_that_never_end_do_not_hold_up_a_program_that_exits",
         ),
     ),
     Fault(
@@ -448,7 +503,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         )
         + _conformance("an_id_in_use_is_refused_and_its_agent_untouched")
         + _tests(_WORKERS, "an_id_is_unique_across_processes")
-        + _tests("local/test_garbage.py", "no_worker_speaks_for_an_agent_of_another"),
+        + _tests("local/test_garbage.py", "no_worker_speaks_for_an_agent_of_another")
+        + _tests(
+            "amqp/test_leaving.py",
+            "an_id_that_could_not_be_claimed_in_time_is_free_for_others",
+        ),
     ),
     Fault(
         33,
@@ -493,7 +552,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         36,
-        "An action outlasts the broker's patience for acknowledgements.",
+        "An action, or an approval for it, outlasts the broker's patience for acknowledgements.",
         _tests(
             "faults/test_network.py",
             "an_action_that_outlasts_the_servers_patience_runs_once_and_harms_no_other_agent",
@@ -529,7 +588,17 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_broker_short_of_anything_is_waited_for_and_its_mail_is_handled_meanwhile",
             "a_space_may_be_destroyed_while_the_broker_takes_nothing",
         )
-        + _tests(_LINK, "while_the_server_is_short_of_memory_mail_is_received_and_sending_waits"),
+        + _tests(_LINK, "while_the_server_is_short_of_memory_mail_is_received_and_sending_waits")
+        + _tests(
+            "faults/test_broker.py",
+            "what_a_broker_short_of_memory_does_not_take_in_time_is_not_said_to_be_sent",
+        )
+        + _tests(
+            "unit/test_amqp_outbox.py",
+            "no_more_is_let_in_than_may_wait_by_number_and_by_bytes",
+            "who_waits_for_room_is_let_in_when_half_of_it_is_free",
+            "what_was_given_up_takes_up_room_for_as_long_as_the_server_may_take_it",
+        ),
     ),
     Fault(
         40,
@@ -570,12 +639,19 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         43,
-        "A node of a cluster is cut off from the others.",
+        "A node of a cluster is cut off from the others, or stands still.",
         _tests(
             "faults/test_cluster.py",
             "a_node_that_is_cut_off_loses_nothing_in_silence_and_comes_back",
+        )
+        + _tests(
+            "faults/test_cluster.py",
+            "a_node_that_stands_still_loses_nothing_in_silence_and_goes_on",
         ),
-        lacking="As F42. That an id is unique is not promised while a cluster is divided.",
+        lacking="As F42. That an id is unique is not promised while a cluster is divided. While the node that "
+        "leads a replicated mailbox stands still, `send` may end with `OutcomeUnknown`, for up to a minute. A node "
+        "that stood still for longer than RabbitMQ's `net_ticktime` (60 s) may have to be restarted, and messages "
+        "may be begun out of order as it comes back.",
     ),
     Fault(
         44,
@@ -597,12 +673,20 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_hostile_input.py",
             "any_bytes_are_a_message_that_comes_back_the_same_or_are_refused",
+        )
+        + _tests(
+            "faults/test_hostile_input.py",
+            "a_hundred_thousand_times_any_bytes_are_such_a_message_or_are_refused",
         ),
     ),
     Fault(
         46,
         "Messages that are large, and too large.",
-        _conformance("a_megabyte_survives", "what_is_too_large_is_refused_and_harms_nothing"),
+        _conformance("a_megabyte_survives", "what_is_too_large_is_refused_and_harms_nothing")
+        + _conformance(
+            "a_message_may_be_exactly_as_large_as_is_allowed",
+            "an_object_may_have_a_hundred_thousand_keys",
+        ),
     ),
     Fault(
         47,
@@ -627,7 +711,12 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "native/test_loops.py",
             "two_agents_that_answer_each_other_for_ever_are_stopped_and_the_operator_is_told",
         )
-        + _tests(_OVERLOAD, "a_storm_of_broadcasts_ends_and_every_one_is_accounted_for"),
+        + _tests(_OVERLOAD, "a_storm_of_broadcasts_ends_and_every_one_is_accounted_for")
+        + _tests(
+            "faults/test_overload.py",
+            "agents_that_pass_on_in_a_circle_are_stopped_and_the_operator_is_told",
+            "agents_that_pass_on_in_a_circle_over_a_broker_are_stopped_too",
+        ),
         lacking="A storm keeps the mailboxes full until it ends, which takes long with many agents and "
         "large mailboxes: each may handle 32 mailboxes full.",
     ),
@@ -668,6 +757,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             _VERIFIED,
             "nobody_else_can_answer_even_with_the_right_numbers",
             "nobody_else_can_end_a_stream",
+        )
+        + _tests(
+            "faults/test_hostile_input.py",
+            "a_request_and_its_answer_that_are_replayed_do_nothing_once_more",
         ),
         lacking="As F50: without `verified_senders`, who forges `from` as well can answer for another, "
         "if he can read the request.",
@@ -697,6 +790,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests("unit/test_turn.py", "what_is_changed_after_it_was_shown_does_not_run")
         + _tests(
             "demo/test_host.py", "what_was_asked_is_what_runs", "a_symbolic_link_is_not_followed"
+        )
+        + _tests(
+            "demo/test_approvals.py",
+            "all_of_a_message_is_shown_however_long_it_is",
         ),
         lacking="An approval binds the message. What a path in it points at may still change.",
     ),
@@ -717,6 +814,15 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_press_answers_the_question_it_belongs_to_and_only_once",
             "a_guess_or_a_press_that_comes_too_late_answers_nothing",
             "who_asks_too_much_is_refused",
+        )
+        + _tests(
+            "demo/test_terminal_approval.py",
+            "what_was_refused_before_it_could_be_asked_is_shown_all_the_same",
+        )
+        + _tests(
+            "faults/test_pending_permission.py",
+            "a_worker_killed_while_it_waits_for_permission_has_not_acted_and_its_successor_asks_anew",
+            "a_process_killed_while_it_waits_for_permission_has_not_acted_and_its_successor_asks_anew",
         ),
     ),
     Fault(
@@ -726,10 +832,17 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "demo/test_terminal_approval.py",
             "no_text_can_change_the_terminal_or_pose_as_the_prompt",
             "everything_that_is_shown_can_be_seen",
-            "what_is_left_out_of_a_long_text_is_said",
         )
         + _tests("unit/test_slash.py", "a_command_shows_every_character_on_one_line")
-        + _tests("unit/test_logging.py", "what_others_say_is_logged_in_printable_characters"),
+        + _tests("unit/test_logging.py", "what_others_say_is_logged_in_printable_characters")
+        + _tests(
+            "demo/test_terminal_approval.py",
+            "no_name_can_pose_as_the_prompt",
+            "nobody_who_led_to_a_call_can_pose_as_the_prompt",
+            "a_long_question_is_shown_whole_and_its_length_said",
+            "what_is_too_long_to_be_shown_whole_is_refused_and_the_reason_is_said",
+            "no_text_in_a_frame_can_pose_as_another",
+        ),
     ),
     Fault(
         57,
@@ -742,6 +855,15 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_command_does_not_see_secrets",
             "what_is_no_ordinary_file_is_refused",
             "what_is_too_large_or_not_text_is_refused",
+        )
+        + _tests(
+            "demo/test_host.py",
+            "a_daemon_ends_with_the_process_that_wants_the_result",
+            "a_daemon_of_a_command_that_is_ended_ends_as_well",
+            "a_command_may_end_its_own_group",
+            "a_command_that_stops_its_parent_can_be_ended",
+            "a_command_that_kills_its_parent_ends_with_it",
+            "the_parent_of_a_command_has_no_secrets_in_its_environment_either",
         ),
         lacking="The demo's Host is not confined to a folder: the approver decides.",
     ),
@@ -760,7 +882,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         59,
         "Secrets in logs, errors and representations.",
         _tests("faults/test_hostile_input.py", "no_password_is_logged_or_shown_whatever_goes_wrong")
-        + _tests("amqp/test_options.py", "the_password_is_in_no_repr"),
+        + _tests("amqp/test_options.py", "the_password_is_in_no_repr")
+        + _tests(
+            "faults/test_hostile_input.py",
+            "a_secret_among_the_arguments_of_an_agent_that_cannot_be_added_is_not_shown",
+        ),
     ),
     Fault(
         60,
@@ -784,7 +910,15 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     Fault(
         61,
         "Clocks jump.",
-        _tests("faults/test_agents.py", "a_clock_that_jumps_disturbs_no_timeout"),
+        _tests("faults/test_agents.py", "a_clock_that_jumps_disturbs_no_timeout")
+        + _tests(
+            "faults/test_agents.py",
+            "a_clock_that_jumps_where_an_agent_lives_disturbs_no_timeout_of_its_own",
+        )
+        + _tests(
+            "demo/test_approvals.py",
+            "a_clock_that_jumps_shortens_and_prolongs_no_question",
+        ),
         lacking="Deadlines travel as spans of time, so clocks of hosts may differ; that is not tested.",
     ),
 )
