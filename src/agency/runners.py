@@ -534,7 +534,9 @@ class LoopRunner(Runner):
     def _refuse_what_waits(self, why: str) -> None:
         work, agent_id = self._work, self._work.agent.id
         logger.error('"%s" cannot handle what it is sent: %s', agent_id, why)
-        while self.mail and not self._stopped:
+        for _ in range(len(self.mail)):  # not what comes after the first has been told
+            if self._stopped:
+                return
             try:
                 item = self.mail.popleft()
             except IndexError:  # it is swept away

@@ -1,6 +1,7 @@
 """A program that has no file descriptors when an `async` agent first needs its event loop, and has some again later."""
 
 import resource
+import sys
 
 from agency import ActionError, Agent, NativeSpace, action
 
@@ -9,6 +10,11 @@ class Asynchronous(Agent):
     @action
     async def ping(self) -> str:
         return "pong"
+
+
+def tell(line: str) -> None:
+    """Print in one piece: asyncio complains at the same time of the loop that it could not make."""
+    sys.stdout.write(f"{line}\n")
 
 
 with NativeSpace() as space:
@@ -25,9 +31,9 @@ with NativeSpace() as space:
     try:
         me.proxy("asynchronous", timeout=None).ping()
     except ActionError as error:
-        print("refused:", error)
+        tell(f"refused: {error}")
     me.send({"id": "plain", "to": "asynchronous", "action": {"name": "ping"}})
-    print("told:", me.receive(30.0)["action"])
+    tell(f"told: {me.receive(30.0)['action']}")
     for file in taken:
         file.close()
-    print("works again:", me.proxy("asynchronous").ping())
+    tell(f"works again: {me.proxy('asynchronous').ping()}")
