@@ -31,12 +31,12 @@ if __name__ == "__main__":
     try:
         me.proxy("talker", timeout=None).tell()
     except OutcomeUnknown as error:
-        print("lost:", error, flush=True)
+        print(f"lost: {error}", flush=True)
     resource.setrlimit(resource.RLIMIT_AS, limits)
     taken.clear()
     try:
         space.add(Talker, "next")
     except AgencyError as error:
-        print("refused:", error, flush=True)
+        print(f"refused: {error}", flush=True)
     space.destroy()
     print("destroyed", flush=True)
