@@ -341,12 +341,12 @@ def _thorough(message: object, sender: str | None) -> Signed:
     if "meta" in own:
         own["meta"], more = _own(own["meta"], "meta")
         weight += more
-    if weight > _LARGEST_SURELY_FITTING_WEIGHT:
-        encode(own)
     if sender is not None and own.setdefault("from", sender) != sender:
         raise InvalidMessage(
             f'from: "{own["from"]}" is not the sender; leave it out, or write "{sender}"'
         )
+    if weight > _LARGEST_SURELY_FITTING_WEIGHT:
+        encode(own)
     return own["to"], action["name"], action.get("args"), own, weight
 
 
