@@ -155,9 +155,9 @@ class Agent:
             not kept.
         permission_timeout: seconds that `request_permission` may take; no answer by then is a
             refusal.
-        mailbox: how many messages may wait for the agent; they may have 64 MiB together. Who sends to
-            a full mailbox waits, and then gets `MailboxFull`. `AMQPSpace` keeps the mail on its
-            server, 10,000 messages for any agent.
+        mailbox: how many messages may wait for the agent, or for permission; they may have 64 MiB
+            together. Who sends to a full mailbox waits, and then gets `MailboxFull`. `AMQPSpace`
+            keeps the mail on its server, 10,000 messages for any agent.
 
     Raises:
         InvalidAgentId: see `agency.schema.check_agent_id`.

@@ -114,6 +114,7 @@ class Runner:
                 return
             decided.set()
             self._recorded(envelope, ask, permitted=False, why="the space was halted")
+            self.mail.put_among()
             self._go_on(_Resumed(suspended, envelope, verdict=False))
 
     def stop(self, grace: float) -> bool:

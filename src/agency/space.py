@@ -202,8 +202,9 @@ class Space(ABC):
     # Lifetime
 
     def halt(self) -> None:
-        """The kill switch: when this returns, no agent that was added through this space object begins
-        another message, whether it cooperates or not.
+        """The kill switch: when this returns, no agent that was added through this space object takes
+        another message out of its mailbox, whether it cooperates or not. One that it took before may
+        still be entered: it counts as an action in progress.
 
         What they would send is refused with `SpaceHalted`; what waits for permission, or will, is
         refused; nobody can be added. An action in progress goes on, is told by `Agent.leaving`, and
