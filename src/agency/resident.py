@@ -461,11 +461,9 @@ class Resident:
     def finish(self, envelope: Envelope, answered: Envelope | None) -> None:
         """The turn is over: send its answer, then tell the transport."""
         if envelope.kind is not TELL:
-            self._begun.pop((envelope.id, envelope.sender), None)
+            self._forget((envelope.id, envelope.sender))
         if answered is not None and not self._say(answered) and envelope.wants_answer:
             self._say(self._unsent(envelope))
-        if envelope.kind is STREAM:
-            self._streams.discard((envelope.id, envelope.sender))
         if envelope.receipt is not None:
             envelope.receipt.settled()
 
@@ -473,16 +471,21 @@ class Resident:
         """Whether to go on with a turn that was permitted. It is too late for a request that has expired."""
         if not envelope.expired():
             return True
-        self._begun.pop((envelope.id, envelope.sender), None)
+        self._forget((envelope.id, envelope.sender))
         self._place.drop(envelope, Reason.EXPIRED)
         return False
 
     def lose(self, envelope: Envelope) -> None:
         """The message was not begun, or not permitted yet, and the agent has left."""
-        self._begun.pop((envelope.id, envelope.sender), None)
+        self._forget((envelope.id, envelope.sender))
         self._place.drop(envelope, Reason.AGENT_REMOVED)
 
     # Inside
+
+    def _forget(self, which: tuple[str, str]) -> None:
+        """A message whose sender waits needs nothing more: it has ended, or will not go on."""
+        self._begun.pop(which, None)
+        self._streams.discard(which)
 
     def _asking(
         self,
