@@ -99,24 +99,30 @@ def test_many_who_add_remove_and_ask_the_same_agents_are_all_told_what_became_of
             one.result(PATIENCE)
 
 
-@pytest.mark.parametrize("ends", ["returns", "is killed"])
-def test_whoever_waits_for_an_action_that_outlasts_its_agent_is_told_how_it_ended(
-    door: Path, ends: str
+@pytest.mark.parametrize(
+    ("ends", "told"), [("returns", "late_answer"), ("is killed", "agent_died")]
+)
+def test_whoever_waits_for_an_action_that_outlasts_its_agent_is_told_and_its_end_is_counted(
+    door: Path, ends: str, told: str
 ) -> None:
     with LocalSpace(max_workers=1, grace=0.1) as space:
+        lost: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        space.dead_letters.listen(lost.put)
         space.add(AtDoor, "leaving")
         space.add(Worker, "beside")
         me = space.join("me")
         answer = begin(lambda: me.proxy("leaving", timeout=None).meet(door=str(door)))
         with door.open("wb"):
             space.remove("leaving")
+            with pytest.raises(OutcomeUnknown, match="left the space"):
+                answer.result(PATIENCE)
             space.add(Worker, "leaving")  # its id is free
+            assert lost.empty()
             if ends == "is killed":
                 os.kill(me.proxy("beside").process(), signal.SIGKILL)
-                with pytest.raises(OutcomeUnknown):
-                    answer.result(PATIENCE)
+                assert lost.get(timeout=PATIENCE).reason.value == told
         if ends == "returns":
-            assert answer.result(PATIENCE) == "met"
+            assert lost.get(timeout=PATIENCE).reason.value == told
 
 
 def test_whoever_waits_for_an_action_that_outlasts_its_agents_process_is_told_too() -> None:
