@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from mmap import mmap
 from socket import socketpair
@@ -123,12 +123,29 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_write_is_lost_alone(
     assert "makes no sense" not in caplog.text
 
 
+def message_without_sense(receiver: str) -> bytes:
+    envelope = Envelope(receiver, "garbler", "say", {"content": "x"}, "1.1", Kind.REQUEST)
+    envelope.hops = "many"  # type: ignore[assignment]
+    return message_frame(envelope)
+
+
 @pytest.mark.parametrize("receiver", ["me", "well", "*"])
-def test_a_message_that_cannot_be_read_is_a_dead_letter(space: LocalSpace, receiver: str) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        lambda to: frame(Frame.MESSAGE, to.encode(), b"garbler", b"\xff"),
+        message_without_sense,
+        lambda _: frame(Frame.DEAD_LETTER, b"mailbox_full", b"\xff", b"[]"),
+    ],
+    ids=["no JSON", "no sense", "a lost one of nobody"],
+)
+def test_a_message_that_cannot_be_read_is_a_dead_letter(
+    space: LocalSpace, receiver: str, garbage: Callable[[str], bytes]
+) -> None:
     me = space.join("me")
     reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
     space.dead_letters.listen(lambda letter: reasons.put(letter.reason.value))
-    data = frame(Frame.MESSAGE, receiver.encode(), b"garbler", b"\xff").hex()
+    data = garbage(receiver).hex()
     me.send({"to": "garbler", "action": {"name": "write", "args": {"data": data}}})
     assert reasons.get(timeout=PATIENCE) == "undecodable"
     assert me.proxy("well").process()

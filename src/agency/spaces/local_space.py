@@ -48,6 +48,7 @@ from agency.spaces.local_relay import Relay
 from agency.spaces.local_supervisor import Supervisor, Ward, describe_end
 from agency.supervision import Supervision
 from agency.timeouts import SEND_TIMEOUT, check_seconds
+from agency.turn import describe
 from agency.watching import Down, Watching
 
 __all__ = ["LocalSpace"]
@@ -213,22 +214,10 @@ class LocalSpace(Space):
         """What the hub sends, on the link's thread."""
         kind, to, place, payload = split(data)
         if kind in _WITH_ENVELOPE:
-            is_lost = kind == Frame.DEAD_LETTER
             try:
-                envelope = (
-                    read_envelope(data, payload) if is_lost else read_message(data, place, payload)
-                )
-            except ValueError as error:
-                self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
-                return
-            if is_lost:
-                reason = Reason(to.decode())
-                is_full = reason is Reason.MAILBOX_FULL
-                self.drop(envelope, reason, f"of {place.decode()!a}" if is_full else "")
-            elif to == _EVERYBODY:
-                self._broadcast_here(envelope)
-            else:
-                self._deliver_from_hub(envelope)
+                self._take_envelope(kind, to, place, data, payload)
+            except Exception as error:  # noqa: BLE001  # a process whose memory was overwritten writes anything
+                self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, describe(error)))
         elif kind in ROOM:
             if self._link is not None:
                 self._link.hear_of_room(to.decode(), has_room=kind == Frame.ROOM)
@@ -247,6 +236,16 @@ class LocalSpace(Space):
         else:
             failure = data[payload:].decode(errors="replace") if kind == Frame.FAILED else None
             self._hear_of(place, failure, is_over=kind != Frame.ADDED)
+
+    def _take_envelope(self, kind: int, to: bytes, place: bytes, data: bytes, payload: int) -> None:
+        if kind == Frame.DEAD_LETTER:
+            reason = Reason(to.decode())
+            detail = f"of {place.decode()!a}" if reason is Reason.MAILBOX_FULL else ""
+            self.drop(read_envelope(data, payload), reason, detail)
+        elif to == _EVERYBODY:
+            self._broadcast_here(read_message(data, place, payload))
+        else:
+            self._deliver_from_hub(read_message(data, place, payload))
 
     def _deliver_from_hub(self, envelope: Envelope) -> None:
         """The hub has seen to it that there is room."""

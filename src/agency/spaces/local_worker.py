@@ -311,7 +311,10 @@ class _WorkerSpace(Space):
         elif _is_unwanted(envelope, resident):
             receipt.settled()
         else:
-            resident.deliver(envelope)
+            try:
+                resident.deliver(envelope)
+            except Exception:  # noqa: BLE001  # a process whose memory was overwritten writes anything
+                self._lose_undecodable(receipt, data[payload:])
 
     def _lose_undecodable(self, receipt: Receipt, text: bytes) -> None:
         with contextlib.suppress(NotAccepted):
