@@ -59,6 +59,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _conformance(
             "an_agent_survives_whatever_its_action_raises",
             "an_agent_survives_what_an_async_action_raises",
+        )
+        + _tests(
+            "native/test_hostile_loops.py",
+            "an_agent_that_stops_or_cancels_its_own_loop_goes_on",
+            "an_action_that_cancels_itself_with_all_others_has_failed",
         ),
     ),
     Fault(
@@ -80,6 +85,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_workers.py",
             "a_program_with_an_action_that_computes_for_ever_goes_on_and_ends",
             "an_action_that_computes_for_ever_holds_up_neither_others_nor_the_end",
+        )
+        + _tests(
+            "native/test_leaving.py",
+            "the_grace_is_one_for_all_agents_wherever_they_are",
+        )
+        + _tests(
+            "local/test_coming_and_going.py",
+            "whoever_waits_for_an_action_that_outlasts_its_agent_is_told_and_its_end_is_counted",
         ),
         lacking="An action has no time limit of its own; in the program's own process it cannot be ended.",
     ),
@@ -163,7 +176,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "native/test_idle_agents.py",
             "adding_removing_and_destroying_from_many_threads_leaves_nothing",
         )
-        + _conformance("a_space_may_be_destroyed_by_several_at_once"),
+        + _conformance("a_space_may_be_destroyed_by_several_at_once")
+        + _conformance(
+            "a_stream_whose_reader_leaves_ends",
+        ),
     ),
     Fault(
         8,
@@ -337,6 +353,16 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _conformance(
             "a_full_mailbox_refuses_and_loses_nothing_that_it_accepted",
             "a_broadcast_reaches_all_others_when_one_mailbox_is_full",
+        )
+        + _tests(
+            "native/test_permission.py",
+            "what_waits_for_permission_takes_room_in_the_mailbox",
+            "large_messages_that_wait_for_permission_fill_a_mailbox_by_their_bytes",
+            "who_has_been_permitted_gives_its_room_to_those_who_wait_for_it",
+        )
+        + _tests(
+            "unit/test_resident.py",
+            "the_time_that_a_request_waits_for_room_is_part_of_its_timeout",
         ),
     ),
     Fault(
@@ -560,10 +586,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         37,
-        "A process forks while it is connected.",
+        "A process forks while it is connected, or while its agents come and go.",
         _tests(
             "faults/test_broker.py",
             "a_process_that_was_forked_cannot_disturb_the_link_of_its_parent",
+        )
+        + _tests(
+            "native/test_forks.py",
+            "a_child_that_is_forked_while_an_agent_is_asked_whether_it_leaves_can_make_a_space",
         ),
     ),
     Fault(
@@ -716,6 +746,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_overload.py",
             "agents_that_pass_on_in_a_circle_are_stopped_and_the_operator_is_told",
             "agents_that_pass_on_in_a_circle_over_a_broker_are_stopped_too",
+        )
+        + _tests(
+            "unit/test_resident.py",
+            "of_a_stream_that_is_too_far_down_a_chain_of_causes_nothing_is_wanted",
         ),
         lacking="A storm keeps the mailboxes full until it ends, which takes long with many agents and "
         "large mailboxes: each may handle 32 mailboxes full.",
@@ -823,6 +857,15 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_pending_permission.py",
             "a_worker_killed_while_it_waits_for_permission_has_not_acted_and_its_successor_asks_anew",
             "a_process_killed_while_it_waits_for_permission_has_not_acted_and_its_successor_asks_anew",
+        )
+        + _tests(
+            "native/test_permission.py",
+            "what_is_permitted_when_nobody_waits_any_more_does_not_run",
+            "who_has_not_decided_in_time_is_asked_no_longer",
+        )
+        + _tests(
+            "unit/test_resident.py",
+            "what_was_permitted_and_has_not_gone_on_when_all_is_halted_stays_where_it_is",
         ),
     ),
     Fault(
