@@ -239,7 +239,7 @@ class Outbox:
                     detail = "the link broke before it was confirmed, and it was not taken again"
                 elif accepted:
                     outcome = Outcome.UNROUTABLE
-                else:
+                elif publication.outcome is None:
                     refused.append(publication)
                     continue
                 calls += self._settle(publication, outcome, detail)
@@ -250,6 +250,8 @@ class Outbox:
             self._on_refusal(publication)
 
     def refused(self, publication: Publication, doubt: str = "") -> None:
+                else:  # given up meanwhile: nobody wants to know
+                    outcome = publication.outcome
         """The server has no room for the message; or, with a `doubt`, may have it all the same."""
         with self.lock:
             outcome = Outcome.UNKNOWN if doubt else Outcome.REFUSED
@@ -265,6 +267,8 @@ class Outbox:
         one at a time, and the one at which it happens again is refused for that reason.
         """
         calls: _Calls = []
+            if publication.outcome is not None:  # given up meanwhile, and released then
+                return
         with self.lock:
             again = list(self._unconfirmed.values())
             if refusal and len(again) == 1 and again[0].outcome is None:
