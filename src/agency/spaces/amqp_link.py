@@ -252,13 +252,14 @@ class Link:
             self._submit(leave_alone)
 
     def publish(
-        self, routing_key: str, body: bytes, properties: Properties, *, timeout: float
+        self, routing_key: str, body: bytes, properties: Properties, *, timeout: float | None
     ) -> Publication:
         """Hand a message over, to be written in order; wait up to `timeout` seconds for room.
 
-        From any thread; on the I/O thread only with a timeout of 0. Persistent, mandatory and
-        confirmed: what became of it says `Publication.wait` or `when_settled`. Give each message a
-        `message_id` of its own.
+        From any thread; on the I/O thread only with a timeout of None: there is always room for what
+        is sent there, which is no more than what was received and is not acknowledged. Persistent,
+        mandatory and confirmed: what became of it says `Publication.wait` or `when_settled`. Give
+        each message a `message_id` of its own.
 
         Raises:
             NotAccepted: too many earlier messages are still unconfirmed.

@@ -160,9 +160,10 @@ class Outbox:
         body: bytes,
         properties: bytes,
         message_id: str | None,
-        timeout: float,
+        timeout: float | None,
     ) -> Publication:
-        """Append a message; wait up to `timeout` seconds for room.
+        """Append a message; wait up to `timeout` seconds for room. With None it needs no room: the thread
+        that makes room cannot wait for it.
 
         Raises:
             NotAccepted: there was no room in time.
@@ -170,7 +171,11 @@ class Outbox:
         """
         publication = Publication(self, routing_key, body, properties, message_id)
         with self.lock:
-            if not self._wait(lambda: self._closed or not self._full, timeout):
+            if (
+                self._full
+                and timeout is not None
+                and not self._wait(lambda: self._closed or not self._full, timeout)
+            ):
                 raise NotAccepted(
                     f"the AMQP server has not confirmed {self._messages} earlier messages:"
                     " it is blocked, unreachable or slow"
