@@ -128,6 +128,10 @@ class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
     def _on_data_available(self, data_in: bytes) -> None:
         data, at = self._frame_buffer + data_in, 0
         try:
+        if transport._state != transport._STATE_ACTIVE:
+            return (
+                0  # it is being dropped: what waited has been thrown away, and nothing may pass it
+            )
             while self.is_open and len(data) - at >= FRAME_OVERHEAD:
                 kind, channel, size = FRAME_START.unpack_from(data, at)
                 begin, end = at, at + size + FRAME_OVERHEAD
