@@ -69,6 +69,14 @@ class IOLoop(SelectLoop):  # type: ignore[misc]  # pika has no types
         self._turn = turn
         super().__init__()
 
+    def start(self) -> None:
+        """Run until `stop`; also again, after an error that ended it, even while it began: it needs a file
+        descriptor of its own for that.
+        """
+        self.deactivate_poller()
+        self._poller._running = False
+        super().start()
+
     def process_timeouts(self) -> None:
         super().process_timeouts()
         self._turn()
@@ -120,6 +128,10 @@ class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
         transport = self._transport
         if not self.is_open or type(transport) is not PlainTransport or transport._tx_buffers:
             return 0
+        if transport._state != transport._STATE_ACTIVE:
+            return (
+                0  # it is being dropped: what waited has been thrown away, and nothing may pass it
+            )
         try:
             return int(transport._sock.send(data))
         except OSError:  # full, or lost, which pika finds out by itself
@@ -128,10 +140,6 @@ class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
     def _on_data_available(self, data_in: bytes) -> None:
         data, at = self._frame_buffer + data_in, 0
         try:
-        if transport._state != transport._STATE_ACTIVE:
-            return (
-                0  # it is being dropped: what waited has been thrown away, and nothing may pass it
-            )
             while self.is_open and len(data) - at >= FRAME_OVERHEAD:
                 kind, channel, size = FRAME_START.unpack_from(data, at)
                 begin, end = at, at + size + FRAME_OVERHEAD
@@ -205,7 +213,7 @@ class Connection:
         addresses = list(options.addresses())
         random.shuffle(addresses)  # the clients of a cluster spread over its nodes
         self._addresses = itertools.cycle(addresses)
-        self._address = addresses[0]
+        self._address: tuple[str, int]  # from `start` on
         self._attempts = 0
         self._opened_at = 0.0
         self._wire: _Wire | None = None
@@ -213,7 +221,9 @@ class Connection:
         self._on_stopped: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Connect, and go on doing so until `stop`."""
+        """Connect, and go on doing so until `stop`. Does nothing if that is so already."""
+        if self._wire is not None or self._on_stopped is not None:
+            return
         self._timer = None
         self._address = host, port = next(self._addresses)
         if not self._attempts:
@@ -239,8 +249,10 @@ class Connection:
         )
 
     def channel(self, on_open: Callable[[Any], None]) -> None:
-        """Open a channel; `on_open` gets pika's object. Only while `is_open`."""
-        if self._wire is not None:
+        """Open a channel; `on_open` gets pika's object. Only while `is_open`; on a connection that has
+        broken and not yet said so, nothing happens.
+        """
+        if self._wire is not None and self._wire.is_open:
             self._wire.channel(on_open_callback=on_open)
 
     def read(self, channel: Any, reader: Reader) -> None:
@@ -305,19 +317,39 @@ class Connection:
         if self._wire is not None and self.is_open:
             self._drop(self._wire)
 
+    def revive(self) -> None:
+        """Make a new connection, whatever an unexpected error has made of this one: pika may have stopped
+        anywhere, and say nothing of it any more.
+        """
+        if self._on_stopped is not None:
+            return
+        wire, self._wire = self._wire, None
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+        self._again()
+        if self.is_open:
+            self._lost(pika.exceptions.StreamLostError("given up after an unexpected error"))
+        if wire is not None:
+            _end(wire)
+
     def _drop(self, wire: _Wire) -> None:
         if wire is self._wire and not wire.is_closed:
             # pika's own way to end a connection whose heartbeats stopped; it has no public name
             wire._terminate_stream(pika.exceptions.StreamLostError("dropped by this side"))
 
-    def _opened(self, _wire: object) -> None:
+    def _opened(self, wire: _Wire) -> None:
+        if wire is not self._wire:  # see `revive`
+            _end(wire)
+            return
         self.is_open = True
         self.refused, self.trouble = None, ""
         self._opened_at = time.monotonic()
         _log.debug("%s connection to %s is open", self._purpose, self._where())
         self._on_open()
 
-    def _failed(self, _wire: object, error: BaseException) -> None:
+    def _failed(self, wire: _Wire, error: BaseException) -> None:
+        if wire is not self._wire:
+            return
         reason, self.refused = self._explain(error)
         self.trouble = f"{self._where()}: {reason}"
         _log.debug("no %s connection to %s", self._purpose, self.trouble)
@@ -326,9 +358,17 @@ class Connection:
             self._again()
             self._on_failed()
 
-    def _closed(self, _wire: object, error: BaseException) -> None:
-        self.is_open = False
+    def _closed(self, wire: _Wire, error: BaseException) -> None:
+        if wire is not self._wire:
+            return
         self._wire = None
+        self._lost(error)
+        if not self._ended():
+            self._again()
+
+    def _lost(self, error: BaseException) -> None:
+        """It was open and is no longer."""
+        self.is_open = False
         self.trouble = f"{self._where()}: {self._explain(error)[0]}"
         if time.monotonic() - self._opened_at >= _STEADY:
             self._attempts = 0
@@ -336,8 +376,6 @@ class Connection:
             self.losses += 1
             _log.warning("%s connection lost, connecting again: %s", self._purpose, self.trouble)
         self._on_lost()
-        if not self._ended():
-            self._again()
 
     def _ended(self) -> bool:
         if self._on_stopped is not None:
@@ -385,6 +423,14 @@ class Connection:
         if "not found" in text:
             return f"there is no {where}"
         return f"{who} may not use {where}: {text}"
+
+
+def _end(wire: _Wire) -> None:
+    """Free what pika holds for a connection that is nobody's any more."""
+    try:
+        wire._terminate_stream(pika.exceptions.StreamLostError("dropped by this side"))
+    except Exception as error:  # noqa: BLE001  # it was in no state for that
+        _log.debug("a connection could not be ended: %r", error)
 
 
 def _innermost(error: BaseException) -> BaseException:

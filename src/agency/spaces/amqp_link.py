@@ -54,6 +54,7 @@ _log = logging.getLogger("agency.amqp")
 _ROUTING_KEY_BYTES: Final = 255  # AMQP 0-9-1 section 4.2.5.3
 _ANSWER_TIME: Final = 10.0  # seconds that a reachable server may take for a small command
 _COMMAND_TIME: Final = 3.0  # seconds that the release of an id waits for the server
+_REVIVAL_PAUSE: Final = 0.1  # seconds: what comes again at once shall not take all of a processor
 _CLOSE_GRACE: Final = 2.0  # seconds for a polite end of the connections
 
 _Value = TypeVar("_Value")
@@ -328,13 +329,21 @@ class Link:
                     _log.exception("unexpected error on the I/O thread while closing")
                     break
                 _log.exception("unexpected error on the I/O thread; connecting again")
-                self._publisher.connection.drop()
-                self._members.connection.drop()
+                self._revive()
         self._loop.close()
 
     def _turn(self) -> None:
         """Do all that was asked for since the last turn, on whatever thread. Acknowledgements before
         commands: see `release`.
+    def _revive(self) -> None:
+        """Begin both connections anew, as pika may have lost track of either, and of its timers."""
+        for connection in (self._publisher.connection, self._members.connection):
+            try:
+                connection.revive()
+            except Exception:  # noqa: BLE001  # of who is told that it is lost
+                _log.exception("unexpected error while connecting again")
+        time.sleep(_REVIVAL_PAUSE)
+
         """
         self._woken = False
         while self._acknowledged or self._commands:
