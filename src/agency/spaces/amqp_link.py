@@ -159,6 +159,9 @@ class Link:
         def claim() -> None:
             if claimed.done():
                 return  # nobody waits for it any more
+            if self._closed:  # meanwhile
+                claimed.set_exception(SpaceClosed("the link to the AMQP server is closed"))
+                return
             before = self._members.by_id.get(agent_id)
             if before is None:
                 member = Member(self._members, agent_id, claimed, patience, on_lease)
@@ -364,7 +367,10 @@ class Link:
 
     def _submit(self, command: Callable[[], None]) -> None:
         self._check_process()
-        if self._closed:
+        if not self._closed:
+            self._commands.append(command)
+            self._wake()
+        if self._closed:  # before, or so soon after that perhaps nobody takes commands any more
             raise SpaceClosed("the link to the AMQP server is closed")
         self._commands.append(command)
         self._wake()
