@@ -25,7 +25,7 @@ from typing import Final, Literal, Self, TypeVar
 __all__ = ["Answer", "Proxy", "Way"]
 
 Way = Literal["to_server", "to_client"]
-Answer = Literal["bind-ok", "confirm", "consume-ok"]
+Answer = Literal["bind-ok", "confirm", "consume-ok", "declare-ok"]
 
 LOOPBACK: Final = "127.0.0.1"
 _LIMIT: Final = 30.0
@@ -36,6 +36,7 @@ _METHOD: Final = 1
 _METHODS: Final[dict[Answer, set[tuple[int, int]]]] = {
     "confirm": {(60, 80), (60, 120)},  # basic.ack and basic.nack, which servers send as confirms
     "bind-ok": {(50, 21)},
+    "declare-ok": {(50, 11)},  # of a queue
     "consume-ok": {(60, 21)},
 }
 

@@ -2,7 +2,7 @@
 pika sits.
 
 It moves bytes and knows nothing of agents or messages. Above: `agency.spaces.amqp_space`. Below,
-each on the link's one I/O thread: `amqp_publisher` (with `amqp_outbox`) and `amqp_members`, each on
+each on the link's one I/O thread: `amqp_publisher` (with `amqp_outbox` and `amqp_refusals`) and `amqp_members`, each on
 an `amqp_connection` of its own; the names on the server are in `amqp_topology`. Importing this
 module needs the extra `amqp`.
 
@@ -279,8 +279,8 @@ class Link:
         return publication
 
     def renew(self) -> None:
-        """Publish over a new connection from now on; what is unconfirmed is written again."""
-        self._submit(self._publisher.connection.drop)
+        """Publish over a new connection soon; what is unconfirmed by then is written again."""
+        self._submit(self._publisher.renew)
 
     def close(self, timeout: float) -> list[Publication]:
         """Send what is left, for up to `timeout` seconds, then end the connections and with them
@@ -335,9 +335,6 @@ class Link:
                 self._revive()
         self._loop.close()
 
-    def _turn(self) -> None:
-        """Do all that was asked for since the last turn, on whatever thread. Acknowledgements before
-        commands: see `release`.
     def _revive(self) -> None:
         """Begin both connections anew, as pika may have lost track of either, and of its timers."""
         for connection in (self._publisher.connection, self._members.connection):
@@ -347,6 +344,9 @@ class Link:
                 _log.exception("unexpected error while connecting again")
         time.sleep(_REVIVAL_PAUSE)
 
+    def _turn(self) -> None:
+        """Do all that was asked for since the last turn, on whatever thread. Acknowledgements before
+        commands: see `release`.
         """
         self._woken = False
         while self._acknowledged or self._commands:
@@ -372,8 +372,6 @@ class Link:
             self._wake()
         if self._closed:  # before, or so soon after that perhaps nobody takes commands any more
             raise SpaceClosed("the link to the AMQP server is closed")
-        self._commands.append(command)
-        self._wake()
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

@@ -49,6 +49,7 @@ class Publication:
         "_outbox",
         "body",
         "detail",
+        "is_full",
         "message_id",
         "outcome",
         "properties",
@@ -77,7 +78,9 @@ class Publication:
         self.size = len(body)
         self.outcome: Outcome | None = None
         self.detail = ""
-        """What the server said when it refused."""
+        """What the server said when it refused; or why it may have it all the same."""
+        self.is_full = False
+        """It was refused because its mailbox is full, and for no other reason that may pass sooner."""
         self.written = False
         """It has been written to some connection at least once."""
         self.rewritten = False
@@ -85,10 +88,10 @@ class Publication:
         self.returned = False
 
     @property
-    def was_nacked(self) -> bool:
-        """Whether the server had room for it nowhere, or not in all mailboxes, the last time."""
+    def may_yet_be_taken(self) -> bool:
+        """Whether the server refused it, perhaps because nobody leads its mailbox for now."""
         if self.outcome is Outcome.REFUSED:
-            return not self.detail
+            return not self.detail and not self.is_full
         return self.outcome is Outcome.UNKNOWN and bool(self.detail)
 
     def wait(self, timeout: float) -> Outcome:
@@ -247,6 +250,8 @@ class Outbox:
                 elif publication.outcome is None:
                     refused.append(publication)
                     continue
+                else:  # given up meanwhile: nobody wants to know
+                    outcome = publication.outcome
                 calls += self._settle(publication, outcome, detail)
                 self._release(publication)
             self._one_by_one = max(0, self._one_by_one - len(tags))
@@ -254,12 +259,18 @@ class Outbox:
         for publication in refused:
             self._on_refusal(publication)
 
-    def refused(self, publication: Publication, doubt: str = "") -> None:
-                else:  # given up meanwhile: nobody wants to know
-                    outcome = publication.outcome
+    def refused(
+        self,
+        publication: Publication,
+        doubt: str = "",
+        is_full: bool = True,  # a callback's arguments
+    ) -> None:
         """The server has no room for the message; or, with a `doubt`, may have it all the same."""
         with self.lock:
+            if publication.outcome is not None:  # given up meanwhile, and released then
+                return
             outcome = Outcome.UNKNOWN if doubt else Outcome.REFUSED
+            publication.is_full = is_full and not doubt
             calls = self._settle(publication, outcome, doubt)
             self._release(publication)
         _call(calls)
@@ -272,8 +283,6 @@ class Outbox:
         one at a time, and the one at which it happens again is refused for that reason.
         """
         calls: _Calls = []
-            if publication.outcome is not None:  # given up meanwhile, and released then
-                return
         with self.lock:
             again = list(self._unconfirmed.values())
             if refusal and len(again) == 1 and again[0].outcome is None:

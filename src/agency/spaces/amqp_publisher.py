@@ -4,12 +4,13 @@ carries probes.
 Runs on the I/O thread. Publishes go through one channel with confirms; a second one carries the
 short questions and answers by which two processes find out who holds an agent id (`amqp_members`).
 Both are on a connection of their own, because an AMQP server in distress stops reading from
-connections that publish. Above: `amqp_link`. Below: `amqp_connection`, `amqp_outbox`.
+connections that publish. Above: `amqp_link`. Below: `amqp_connection`, `amqp_outbox`, `amqp_refusals`.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -21,6 +22,7 @@ from agency.spaces import amqp_frames
 from agency.spaces.amqp_connection import Connection, IOLoop, backoff
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outbox, Publication
+from agency.spaces.amqp_refusals import Refusals
 from agency.spaces.amqp_topology import Topology
 
 __all__ = ["Publisher"]
@@ -31,10 +33,19 @@ _CONFIRM_TIME: Final = 4.0
 """Seconds without any confirm after which a server with replicated mailboxes is taken to have forgotten it:
 RabbitMQ does if a quorum queue has no leader at that moment, and does nothing more for the channel.
 """
+_RENEWAL_INTERVAL: Final = 2.0
+"""Seconds from one renewal of the connection to the next: to elect a leader takes about as long, and every renewal
+keeps all others waiting for a moment.
+"""
+_RENEWAL_TIME: Final = 1.0  # seconds that are given to what is not confirmed
 _REPLY_QUEUE: Final = (
     "amq.rabbitmq.reply-to"  # RabbitMQ's direct reply-to: a queue that is no queue
 )
 _PROBE_LIFETIME: Final = "5000"  # milliseconds
+_SUSPICIOUS: Final = (
+    1.0  # seconds from an answer to the end of the connection that it may have caused
+)
+_MUTE_TIME: Final = 60.0
 _MESSAGE_FAULTS: Final = {
     403,
     406,
@@ -49,7 +60,7 @@ class Publisher:
     def __init__(
         self, loop: IOLoop, options: AMQPOptions, topology: Topology, on_change: Callable[[], None]
     ) -> None:
-        self.outbox = Outbox(None if topology.replicated else self._doubt)
+        self.outbox = Outbox(self._ask_why)
         self.ready = False
         """Messages can be written."""
         self.refused: str | None = None
@@ -63,6 +74,7 @@ class Publisher:
             on_lost=self._lost,
             on_failed=on_change,
         )
+        self._refusals = Refusals(loop, self.connection, topology, self.outbox.refused)
         self._loop = loop
         self._topology = topology
         self._to_all = {topology.broadcast_key: topology.exchange}
@@ -72,15 +84,16 @@ class Publisher:
         self._side_channel: Any = None
         self._channel_failures = 0
         self._probes: dict[str, Callable[[bool], None]] = {}
+        self._answered_at = self._mute_until = float("-inf")
         self._oldest: int | None = None
-        self._in_doubt: dict[str, list[Publication]] = {}  # refused, by mailbox; see `_doubt`
-        self._asked: dict[str, list[Publication]] = {}
-        if topology.replicated:
-            loop.call_later(_CONFIRM_TIME, self._check_confirms)
+        self._check_timer: object | None = None
+        self._renewed_at = float("-inf")
+        self._renewal: object | None = None  # the timer of its beginning, then of its end
+        self._is_renewing = False  # nothing is written until then
 
     def drain(self) -> None:
         """Write all that may be written now, in one piece."""
-        if not self.ready or self.blocked or not self._channel.is_open:
+        if not self.ready or self.blocked or self._is_renewing or not self._channel.is_open:
             return
         frame_max = self.connection.frame_max
         if taken := self.outbox.take(amqp_frames.most_properties(frame_max)):
@@ -121,9 +134,16 @@ class Publisher:
         )
 
     def answer_probe(self, properties: Any) -> None:
-        """Tell the one who asked that this process is alive and holds the lease."""
-        reply_to = properties.reply_to or ""
+        """Tell the one who asked that this process is alive and holds the lease.
+
+        RabbitMQ ends the connection of whoever answers to a forged address, and nobody can tell one. So
+        nothing is answered for a while after that happened.
+        """
+        reply_to, now = properties.reply_to or "", time.monotonic()
+        if now < self._mute_until:
+            return
         if self._side_channel is not None and reply_to.startswith(_REPLY_QUEUE + "."):
+            self._answered_at = now
             reply = pika.BasicProperties(
                 type="agency-alive", correlation_id=properties.correlation_id
             )
@@ -139,19 +159,31 @@ class Publisher:
         )
         self._open_channel()
         self.connection.channel(self._side_channel_opened)
+        if self._topology.replicated:
+            self._check_timer = self._loop.call_later(_CONFIRM_TIME, self._check_confirms)
 
     def _lost(self) -> None:
-        self.ready = self.blocked = False
+        if (now := time.monotonic()) - self._answered_at < _SUSPICIOUS:
+            self._mute_until = now + _MUTE_TIME
+        self.ready = self.blocked = self._is_renewing = False
         self._oldest = None
+        for timer in (self._check_timer, self._renewal):
+            if timer is not None:
+                self._loop.remove_timeout(timer)
+        self._check_timer = self._renewal = None
         self._channel = self._side_channel = None
         self._probes.clear()
-        for mailbox, refused in list(self._asked.items()):
-            self._told(mailbox, refused, "the link broke")
+        self._refusals.lost()
         self.outbox.channel_lost(None)
 
     def _open_channel(self) -> None:
-        if self.connection.is_open and self._channel is None:
+        if not self.connection.is_open or self._channel is not None:
+            return
+        try:
             self.connection.channel(self._channel_opened)
+        except pika.exceptions.NoFreeChannels:  # all are questions, which end
+            self._channel_failures += 1
+            self._loop.call_later(backoff(self._channel_failures), self._open_channel)
 
     def _channel_opened(self, channel: Any) -> None:
         self._channel = channel
@@ -192,61 +224,46 @@ class Publisher:
     ) -> None:  # a callback's arguments
         self._channel_failures = 0
         self.outbox.confirmed(tag, multiple=multiple, accepted=accepted)
-        if self.outbox:
+        if self._is_renewing:
+            self._renew_if_idle()
+        elif self.outbox:
             self.drain()  # some wait for their turn after a refusal
-
-    def _doubt(self, publication: Publication) -> None:
-        """The server says no because the mailbox is full; or because its node went down with the message,
-        which it may have stored. In that case there is no mailbox when it is asked for.
-        """
-        mailbox = self._topology.mailbox_of(publication.routing_key)
-        if mailbox is None:
-            self.outbox.refused(publication)
-            return
-        self._in_doubt.setdefault(mailbox, []).append(publication)
-        if mailbox not in self._asked:
-            self._ask_for(mailbox)
-
-    def _ask_for(self, mailbox: str) -> None:
-        """One question at a time: what is refused meanwhile is for the next one."""
-        refused = self._asked[mailbox] = self._in_doubt.pop(mailbox)
-        told = partial(self._told, mailbox, refused)
-
-        def ask(channel: Any) -> None:
-            def there(_frame: Any) -> None:
-                told("")
-                channel.close()
-
-            channel.add_on_close_callback(lambda *_: told("its mailbox went down"))
-            channel.queue_declare(mailbox, passive=True, callback=there)
-
-        if not self.connection.is_open:
-            told("the link broke")
-            return
-        try:
-            self.connection.channel(ask)
-        except pika.exceptions.NoFreeChannels:  # thousands of mailboxes refuse at once
-            told("the server was not asked why it was refused")
-
-    def _told(self, mailbox: str, refused: list[Publication], doubt: str) -> None:
-        """The answer to one question: the first that comes counts."""
-        if self._asked.get(mailbox) is not refused:
-            return
-        del self._asked[mailbox]
-        for publication in refused:
-            self.outbox.refused(publication, doubt)
-        if mailbox in self._in_doubt:
-            self._ask_for(mailbox)
 
     def _check_confirms(self) -> None:
         """Connect again if the oldest message has waited for its confirm since the last time."""
-        self._loop.call_later(_CONFIRM_TIME, self._check_confirms)
+        self._check_timer = self._loop.call_later(_CONFIRM_TIME, self._check_confirms)
         oldest = self.outbox.oldest if self.ready and not self.blocked else None
         if oldest is not None and oldest == self._oldest:
             _log.warning("messages are not confirmed; connecting again")
             self.connection.drop()
             oldest = None
         self._oldest = oldest
+
+    def _ask_why(self, refused: Publication) -> None:
+        self._refusals.add(refused)
+
+    def renew(self) -> None:
+        """Publish over a new connection soon, once for all who ask for it within some seconds. What is
+        written is given time to be confirmed first: nobody else's message is to be written twice.
+        """
+        if self._renewal is None and self.connection.is_open:
+            pause = max(0.0, self._renewed_at + _RENEWAL_INTERVAL - time.monotonic())
+            self._renewal = self._loop.call_later(pause, self._begin_renewal)
+
+    def _begin_renewal(self) -> None:
+        self._renewal = None
+        if not self.blocked:  # else nothing will be confirmed, and nothing else helps
+            self._is_renewing = True
+            self._renewal = self._loop.call_later(_RENEWAL_TIME, self._renew_now)
+            self._renew_if_idle()
+
+    def _renew_if_idle(self) -> None:
+        if self.outbox.oldest is None:
+            self._renew_now()
+
+    def _renew_now(self) -> None:
+        self._renewed_at = time.monotonic()
+        self.connection.drop()
 
     def _set_blocked(self, blocked: bool) -> None:  # a callback's one argument
         self.blocked = blocked

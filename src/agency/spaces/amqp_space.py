@@ -132,21 +132,19 @@ class AMQPSpace(Space):
         body = encode(envelope.message)
         properties = amqp_wire.to_properties(envelope, self._reply_to(envelope), self._account)
         may_wait = not self._link.on_own_thread
-        publish = partial(
-            self._link.publish,
-            self._routing_key(envelope),
-            body,
-            properties,
-            timeout=SEND_TIMEOUT if may_wait else 0,
-        )
-        publication = publish()
+        publish = partial(self._link.publish, self._routing_key(envelope), body, properties)
+        now = time.monotonic()
+        deadline = now + SEND_TIMEOUT
+        if envelope.deadline is not None and envelope.deadline < deadline:
+            deadline = envelope.deadline
+        publication = publish(timeout=deadline - now if may_wait else None)
         cause = self._answered(envelope) or self._being_handled()
         if cause is not None and cause.wait_for(publication):
             may_wait = False
         if envelope.kind is Kind.TELL and envelope.correlation_id is None and may_wait:
-            publication.wait(SEND_TIMEOUT)
+            publication.wait(deadline - time.monotonic())
             if self._topology.replicated and envelope.message["to"] != BROADCAST:
-                publication = self._once_there_is_a_leader(publication, publish)
+                publication = self._once_there_is_a_leader(publication, publish, deadline)
             self._sent(envelope, publication)
         else:
             publication.when_settled(lambda settled: self._lost_later(envelope, settled))
@@ -245,24 +243,28 @@ class AMQPSpace(Space):
         return self._topology.express_key(envelope.message["from"])
 
     def _once_there_is_a_leader(
-        self, publication: Publication, publish: Callable[[], Publication]
+        self, publication: Publication, publish: Callable[..., Publication], deadline: float
     ) -> Publication:
         """Publish again while the message is refused, for some seconds: the node that led a replicated
         mailbox may be down, and another does not yet. RabbitMQ then goes on to refuse, on this channel.
-        If the mailbox is full, that is what it still is in the end.
+        If it is full, that is said as soon as it is known.
 
         The receiver knows the message again, and the sender waits: so it comes once and in order.
         """
-        first = publication
+        tried = [publication]
         for pause in _ELECTION_PAUSES:
-            if not publication.was_nacked:
+            if not tried[-1].may_yet_be_taken or time.monotonic() + pause >= deadline:
                 break
             self._link.renew()
             time.sleep(pause)
-            publication = publish()
-            publication.wait(SEND_TIMEOUT)
-        taken = publication.outcome is Outcome.ACCEPTED
-        return first if first.outcome is Outcome.UNKNOWN and not taken else publication
+            try:
+                tried.append(publish(timeout=deadline - time.monotonic()))
+            except NotAccepted:
+                break
+            tried[-1].wait(deadline - time.monotonic())
+        if tried[-1].outcome is Outcome.ACCEPTED:
+            return tried[-1]
+        return next((one for one in tried if one.outcome is Outcome.UNKNOWN), tried[-1])
 
     def _sent(self, envelope: Envelope, publication: Publication) -> None:
         """Tell the sender what the server said, by returning or raising."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
@@ -27,8 +27,6 @@ __all__ = [
     "Topology",
     "account_of",
 ]
-
-__all__ = ["LEASE_ARGUMENTS", "MAILBOX_ARGUMENTS", "Topology", "account_of"]
 
 DEAD_LETTERS_KEY: Final = "amq.dead-letters"
 """The routing key of what replicated mailboxes give up."""
@@ -52,6 +50,7 @@ MAILBOX_ARGUMENTS: Final[dict[str, Any]] = {
 }
 """Of the durable queue where mail waits. A full one refuses new mail, which its sender hears of."""
 
+_STILL_FULL: Final = 0.8
 _MORE_DELIVERIES_THAN_EVER: Final = 10_000
 
 DEAD_LETTERS_ARGUMENTS: Final[dict[str, Any]] = {
@@ -132,11 +131,24 @@ class Topology:
             return agent_id
         return self.broadcast_key if agent_id == BROADCAST else self.mailbox(agent_id)
 
-    def mailbox_of(self, key: str) -> str | None:
-        """Whose mailbox the routing key reaches, if it is one agent's."""
+    def mailboxes_of(self, key: str) -> tuple[str, ...]:
+        """What the mailbox that the routing key reaches may be called, if it is one agent's: the kind is
+        its agent's own affair. The most probable first.
+        """
         if key == self.broadcast_key or key.startswith("amq."):
-            return None
-        return key if self.account is not None else self.mailbox(key)
+            return ()
+        if self.account is not None:
+            return (key,)
+        other = replace(self, replicated=not self.replicated)
+        return self.mailbox(key), other.mailbox(key)
+
+    def is_full(self, mailbox: str, count: int) -> bool:
+        """Whether a mailbox that refused a message, and has so many, is surely full. Of a replicated one
+        it may be that nobody leads it; when it has been full, it refuses until it has a fifth less.
+        """
+        most: int = MAILBOX_ARGUMENTS["x-max-length"]
+        is_replicated = mailbox.startswith(f"{self._prefix}.quorum-")
+        return not is_replicated or count >= most * _STILL_FULL
 
     def bindings(self, agent_id: str) -> list[tuple[str, str]]:
         """Which of the agent's queues are bound, and with which keys."""
