@@ -54,8 +54,9 @@ class Member:
     """Holds the id, from its claim to its release. All of it runs on the I/O thread.
 
     Attributes:
-        generation: Which channel of its life it is at: what belongs to an earlier one (its deliveries, their
-            acknowledgements, its closing) is ignored.
+        generation: Which channel it is at, counted for all members together: what belongs to an earlier one,
+            of its own or of a predecessor of the same id (its deliveries, their acknowledgements, its
+            closing), is ignored.
         is_left_alone: Whether it only waits for a connection to clean up behind an agent that has gone.
     """
 
@@ -77,7 +78,7 @@ class Member:
         self._lease = members.topology.lease(agent_id)
         self._mailbox = members.topology.mailbox(agent_id)
         self._express = members.topology.express(agent_id)
-        self.generation = 0
+        self.generation = next(members.generations)
         self.is_left_alone = False
         self._makes_way = False
         self._channel: Any = None
@@ -111,7 +112,7 @@ class Member:
         if self._makes_way:
             self.end()  # what is left is the successor's
             return
-        self.generation += 1
+        self.generation = next(self._members.generations)
         self._reasserting = False
         try:
             self._members.connection.channel(partial(self._opened, self.generation))
@@ -200,7 +201,7 @@ class Member:
         """Stop consuming at once: what was delivered but not acknowledged belongs to whoever holds
         the id next.
         """
-        self.generation += 1
+        self.generation = next(self._members.generations)
         channel, self._channel = self._channel, None
         self._held = self._is_bound = False
         if self._farewell is not None:

@@ -7,6 +7,7 @@ allows about 2,000 a connection). Runs on the I/O thread. Above: `amqp_link`. Be
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -37,6 +38,7 @@ class Members:
         self.topology = topology
         self.publisher = publisher
         self.by_id: dict[str, Member] = {}
+        self.generations = itertools.count(1)
         self.connection = Connection(
             loop,
             options,
