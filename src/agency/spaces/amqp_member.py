@@ -344,7 +344,8 @@ class Member:
         try:
             self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # it would end the connection, and come again
-            _log.exception("a delivery to %r is left unacknowledged", self.agent_id)
+            _log.exception("a delivery to %r is taken out of its mailbox", self.agent_id)
+            self._members.acknowledge([delivery])
 
     def _probed(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         if self._held:

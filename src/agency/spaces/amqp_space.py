@@ -39,6 +39,8 @@ from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery
 from agency.spaces.amqp_topology import Topology, account_of
+from agency.turn import describe
+from agency.watching import Down, Watching
 
 __all__ = ["AMQPOptions", "AMQPSpace"]
 
@@ -310,11 +312,19 @@ class AMQPSpace(Space):
 
     def _take(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
         try:
-            envelope = amqp_wire.read(delivery, self._new_id)
+            self._take_in(resident, inbox, delivery)
         except InvalidMessage as error:
-            self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
-            self._link.acknowledge(delivery)
-            return
+            self._refuse(delivery, str(error))
+        except Exception as error:
+            logger.exception("a delivery to %r cannot be dealt with", delivery.agent_id)
+            self._refuse(delivery, f"it could not be dealt with: {describe(error)}")
+
+    def _refuse(self, delivery: Delivery, why: str) -> None:
+        self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, why))
+        self._link.acknowledge(delivery)
+
+    def _take_in(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
+        envelope = amqp_wire.read(delivery, self._new_id)
         if self._account is not None and not self._is_proven(envelope.message, delivery):
             self._link.acknowledge(delivery)
             return
@@ -331,19 +341,26 @@ class AMQPSpace(Space):
         is_first = not delivery.redelivered or (before is not None and before.is_first)
         taken = Taken(
             place, delivery, inbox, self._link.acknowledge, self._forget, is_first=is_first
+        """A message that cannot be dealt with is a dead letter: unacknowledged, it would take up room among
+        those that the server gives out at a time.
+        """
         )
         self._taken[place] = envelope.receipt = taken
         if amqp_wire.unique_in_the_world(envelope.id):
             inbox.remember(taken)
         is_mail = envelope.kind not in _EXPRESS
         is_at_head = is_mail and inbox.is_new()
-        if is_at_head and _times_given(delivery) >= _MOST_DELIVERIES:
-            taken.acknowledge = self._link.set_aside
-            self.drop(envelope, Reason.DELIVERY_LIMIT)
-        elif is_mail and not is_first and _is_run_at_most_once(envelope, agent):
-            self.drop(envelope, Reason.PERHAPS_BEGUN)
-        else:
-            resident.deliver(envelope)
+        try:
+            if is_at_head and _times_given(delivery) >= _MOST_DELIVERIES:
+                taken.acknowledge = self._link.set_aside
+                self.drop(envelope, Reason.DELIVERY_LIMIT)
+            elif is_mail and not is_first and _is_run_at_most_once(envelope, agent):
+                self.drop(envelope, Reason.PERHAPS_BEGUN)
+            else:
+                resident.deliver(envelope)
+        except Exception:
+            taken.settled()
+            raise
 
     def _forget(self, taken: Taken) -> None:
         if self._taken.get(taken.place) is taken:
