@@ -351,6 +351,15 @@ class Link:
         if not self._woken and not self.on_own_thread:
             self._woken = True
             self._loop.wake()
+    def stay_with_parent(self) -> None:
+        """Called in a forked child: let go of the sockets, and say nothing. Otherwise the server would see
+        them end when the child does, and our ids would be free no sooner.
+        """
+        for connection in self._publisher.connection, self._members.connection:
+            transport = connection._wire and connection._wire._transport
+            if transport is not None:
+                transport._sock.close()
+
 
     def _submit(self, command: Callable[[], None]) -> None:
         self._check_process()

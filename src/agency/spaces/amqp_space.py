@@ -233,6 +233,11 @@ class AMQPSpace(Space):
             return None
         message = envelope.message
         return self._taken.get((envelope.correlation_id, message["to"], message["from"]))
+    def stay_with_parent(self) -> None:
+        """See `Space.stay_with_parent`."""
+        super().stay_with_parent()
+        self._link.stay_with_parent()
+
 
     def _being_handled(self) -> Taken | None:
         """The delivery that the current action handles, if it came through this space."""
