@@ -41,9 +41,13 @@ class Inbox:
 
     What it remembers of one sender, no other can make it forget, unless there are thousands; and what is
     in the agent's care is not forgotten at all.
+
+    Args:
+        catch_up: Called before each message is begun with, on any thread: returns when `losses` can be believed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, catch_up: Callable[[], None] = lambda: None) -> None:
+        self.catch_up = catch_up
         self.losses = 0
         """How often the id was lost: what was given out before belongs to whoever has it next."""
         self._known: OrderedDict[_Sender, _Messages] = OrderedDict()
@@ -181,6 +185,7 @@ class Taken(Receipt):
         return not self._begun and self._losses != self._inbox.losses
 
     def may_start(self) -> bool:
+        self._inbox.catch_up()
         with self._lock:
             self._begun = begun = self._losses == self._inbox.losses
         if not begun:

@@ -96,6 +96,11 @@ class Link:
         link._thread.start()
         link._submit(link._publisher.connection.start)
         link._submit(link._members.connection.start)
+        self._current_at = (
+            time.monotonic()
+        )  # when the I/O thread last had its turn, unless in doubt
+        self._in_doubt = False
+        self._doubters: list[Callable[[], None]] = []
         try:
             _value_of(link._connected, options.connect_timeout)
         except TimeoutError:
@@ -226,6 +231,17 @@ class Link:
         Without a connection it returns after 3 s. The rest is done when there is one, unless the link is
         closed or the id claimed before: then the mailbox is the successor's, or expires. What has begun by
         then, a new claim waits for.
+    def catch_up(self) -> None:
+        """Return when `on_lease` has been told of what happened while this process stood still: at once if it
+        did not. Waits for 3 heartbeats at most; not on the I/O thread.
+        """
+        heartbeat = self._options.heartbeat
+        if time.monotonic() - self._current_at > heartbeat and not self.on_own_thread:
+            certain = Latch()
+            self._commands.append(partial(self._when_certain, certain.open))
+            self._wake()
+            certain.wait(3 * heartbeat)
+
 
         Args:
             agent_id: One that was claimed; of another, nothing happens.
@@ -376,6 +392,7 @@ class Link:
         if (member := self._members.by_id.get(agent_id)) is not None:
             act(member)
 
+        self._watch_time()
     def _changed(self) -> None:
         """Something about the connections changed; decides whether `connect` has succeeded or
         failed.
@@ -386,6 +403,32 @@ class Link:
         if refusal := publishing.refused or consuming.refused or self._publisher.refused:
             self._connected.set_exception(BrokerRefused(f"AMQP: {refusal}"))
         elif self._publisher.ready and consuming.is_open:
+    def _watch_time(self) -> None:
+        """The loop turns at least twice a heartbeat. If it did not, this process stood still, and the server may
+        have given its ids to others: then nothing is certain before it has answered, or the connection is
+        found to be lost.
+        """
+        now = time.monotonic()
+        if self._in_doubt:
+            return
+        if now - self._current_at <= self._options.heartbeat:
+            self._current_at = now
+        else:
+            self._in_doubt = True
+            self._members.ask(self._certain)
+
+    def _certain(self) -> None:
+        self._current_at, self._in_doubt = time.monotonic(), False
+        doubters, self._doubters = self._doubters, []
+        for tell in doubters:
+            tell()
+
+    def _when_certain(self, tell: Callable[[], None]) -> None:
+        if self._in_doubt:
+            self._doubters.append(tell)
+        else:
+            tell()
+
             self._connected.set_result(None)
 
     def _result(self, future: Future[_Value], timeout: float) -> _Value:

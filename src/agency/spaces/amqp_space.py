@@ -174,9 +174,12 @@ class AMQPSpace(Space):
                 f"the account {self._account!a} does not speak for {agent_id!a}: where senders are "
                 f"verified, its agents are called {self._account!a} or {self._account + '/...'!a}"
             )
-        inbox = Inbox()
-        self._link.claim(agent_id, inbox.lease_changed)
-        self._inboxes[agent_id] = inbox
+        inbox = self._inboxes[agent_id] = Inbox(self._link.catch_up)
+        try:
+            self._link.claim(agent_id, inbox.lease_changed)
+        except BaseException:
+            self._inboxes.pop(agent_id, None)
+            raise
 
     def _release(self, agent_id: str) -> None:
         self._inboxes.pop(agent_id, None)
