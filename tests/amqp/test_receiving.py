@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import amqp
+import psutil
 import pytest
 
 from agency import Agent, AMQPSpace, action
@@ -18,9 +21,12 @@ from tests.amqp.test_link import Box, send
 from tests.broker import BrokerAddress
 from tests.faults.conftest import options_for
 from tests.faults.proxy import Proxy
-from tests.programs import PATIENCE
+from tests.faults.tools import eventually, queues_of, suspend
+from tests.programs import PATIENCE, Program
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
+
+PROGRAMS = Path(__file__).with_name("programs")
 
 
 class Worker(Agent):
@@ -140,3 +146,52 @@ def test_a_delivery_that_cannot_be_dealt_with_does_not_hold_up_the_next(
             assert seen.get(timeout=PATIENCE) == body
     finally:
         link.close(0)
+
+
+def test_who_stood_still_while_his_id_went_to_another_begins_with_nothing_that_he_had(
+    broker: BrokerAddress, topology: Topology, tmp_path: Path
+) -> None:
+    """Whether the process goes on first where it begins with mail or where it hears of the server."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    arguments = (PROGRAMS / "stands_still.py", topology.space, fifo)
+    env = {"AMQP_URL": f"{broker.url()}?heartbeat=1"}
+    with space_of(topology, broker) as elsewhere, Program(*arguments, env=env) as holder:
+        process = psutil.Process(int(holder.wait_for("serves").split()[-1]))
+        ann = elsewhere.join("ann")
+        for _ in range(20):  # its concurrency
+            ann.send(block())
+            holder.wait_for("blocks")
+        for n in range(100):
+            ann.send(work(n))
+        suspend(process)
+        successor = Worker("bob")
+        successor.release.set()
+        elsewhere.add(successor)
+        eventually(lambda: len(successor.begun) == 100)
+        writer = os.open(fifo, os.O_RDWR)  # does not wait for who stands still
+        process.resume()
+        holder.wait_for("consuming connection lost")
+        os.close(writer)
+        holder.terminate()
+        holder.end()
+        assert "begins" not in holder.output
+
+
+def test_an_id_is_free_when_its_process_is_killed_although_a_child_of_it_lives(
+    broker: BrokerAddress, topology: Topology
+) -> None:
+    env = {"AMQP_URL": f"{broker.url()}?heartbeat=600"}
+    program = PROGRAMS / "leaves_a_child.py"
+    with (
+        space_of(topology, broker) as elsewhere,
+        Program(program, topology.space, env=env) as holder,
+    ):
+        child = psutil.Process(int(holder.wait_for("the child is there").split()[-1]))
+        try:
+            assert elsewhere.join("ann").request(work(1), timeout=PATIENCE) == 1
+            holder.kill()
+            eventually(lambda: topology.lease("bob") not in queues_of(broker))
+            assert child.is_running()
+        finally:
+            child.kill()
