@@ -112,7 +112,7 @@ class Member:
         if self._makes_way:
             self.end()  # what is left is the successor's
             return
-        self.generation = next(self._members.generations)
+        self.fence()  # a late answer to a probe may come while there is a channel
         self._reasserting = False
         try:
             self._members.connection.channel(partial(self._opened, self.generation))
@@ -396,7 +396,8 @@ class Member:
             self._leave_to_successor(reason)
 
     def _leave_to_successor(self, reason: str) -> None:
-        _log.warning("agent %r: its queues stay: %s", self.agent_id, reason)
+        if self._claimed.done() and self._claimed.exception() is None:
+            _log.warning("agent %r: its queues stay: %s", self.agent_id, reason)
         self.end()
 
     def _refused(self, reason: str) -> None:
@@ -438,7 +439,7 @@ class Member:
         if alive and self._is_leaving:
             self._leave_to_successor("the id is another's")
         elif alive:
-            self._fail(self._in_use())
+            self._fail_in_use()
         else:
             self._probed_at = float("-inf")
             self.set_up()
@@ -449,15 +450,19 @@ class Member:
             return
         trouble = self._members.connection.trouble
         if self._seen_locked and not trouble:
-            self._fail(self._in_use())
+            self._fail_in_use()
         else:
             trouble = trouble or "the server does not answer"
             self._fail_claim(
                 BrokerUnreachable(f"agent id {self.agent_id!r} not claimed: {trouble}")
             )
 
-    def _in_use(self) -> AgentIdInUse:
-        return AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
+    def _fail_in_use(self) -> None:
+        error = AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
+        if self._is_open():
+            self._fail_claim(error)  # the server may be about to give us the lease after all
+        else:
+            self._fail(error)
 
     def _lose(self, reason: str, *, retry_in: float) -> None:
         if self._told_held:
