@@ -58,6 +58,7 @@ class Member:
             of its own or of a predecessor of the same id (its deliveries, their acknowledgements, its
             closing), is ignored.
         is_left_alone: Whether it only waits for a connection to clean up behind an agent that has gone.
+        steps: Grows with all that is heard of its mail, and of the end of it.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Member:
         self._lease = members.topology.lease(agent_id)
         self._mailbox = members.topology.mailbox(agent_id)
         self._express = members.topology.express(agent_id)
+        self._express_key = members.topology.express_key(agent_id)
         self.generation = next(members.generations)
         self.is_left_alone = False
+        self.steps = 0
         self._makes_way = False
         self._channel: Any = None
         self._held = False
@@ -171,6 +174,11 @@ class Member:
         self.release(delete_mailbox=False, on_undelivered=_ignored, done=_nothing)
         self.leave_alone()
 
+    def hurry(self) -> None:
+        """The link is going to be closed: see `Farewell.hurry`."""
+        if self._farewell is not None:
+            self._farewell.hurry()
+
     def leave_alone(self) -> None:
         """Nobody waits for `release` any more: the id may be claimed anew before that is done."""
         self.is_left_alone = True
@@ -218,6 +226,8 @@ class Member:
         if self._ended:
             return
         self._ended = True
+        if self._farewell is not None:
+            self._farewell.count_rest()
         if not self._claimed.done():
             self._claimed.set_exception(SpaceClosed("the link to the AMQP server is closed"))
         self._clear_timer()
@@ -300,7 +310,9 @@ class Member:
             self._channel,
             self._members.topology,
             self.agent_id,
+            is_settled=lambda: not self._unacknowledged,
             on_undelivered=self._on_undelivered,
+            on_step=self._step,
             on_end=self.end,
         )
         if self._deletes_mailbox:
@@ -308,6 +320,9 @@ class Member:
         else:
             self._on_delivery = None
             self._farewell.begin_with_lease()
+
+    def _step(self) -> None:
+        self.steps += 1
 
     def _start_consumers(self) -> None:
         if self._on_delivery is None or not self._is_open():
@@ -341,6 +356,9 @@ class Member:
         if delivery.generation != self.generation or self._on_delivery is None:
             return  # it stays in its queue: the channel that it came through is being closed
         self._unacknowledged[delivery.tag] = None
+        self.steps += 1
+        if self._farewell is not None and delivery.routing_key != self._express_key:
+            self._farewell.delivered()
         try:
             self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # it would end the connection, and come again

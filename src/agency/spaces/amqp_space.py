@@ -117,6 +117,8 @@ class AMQPSpace(Space):
             lifetime.destroyed(self)
             raise
         self._inboxes: dict[str, Inbox] = {}
+        self._is_shut_down = False
+        self._untold: list[tuple[list[Watching], Down]] = []  # while the space is being destroyed
         self._taken: dict[Place, Taken] = {}
         self._suspects: set[str | None] = set()  # accounts that have sent in others' names
 
@@ -182,10 +184,14 @@ class AMQPSpace(Space):
             raise
 
     def _release(self, agent_id: str) -> None:
+        """If the space is being destroyed, it is only begun here: `_shut_down` waits for all together."""
         self._inboxes.pop(agent_id, None)
         try:
             self._link.release(
-                agent_id, delete_mailbox=True, on_undelivered=partial(self._count_lost, agent_id)
+                agent_id,
+                delete_mailbox=True,
+                on_undelivered=partial(self._count_lost, agent_id),
+                waits=not self._closing,
             )
         except SpaceClosed:
             pass  # its before_remove has destroyed the space
@@ -193,7 +199,9 @@ class AMQPSpace(Space):
             logger.exception("the id %r could not be given back in order", agent_id)
 
     def _connect(self, resident: Resident) -> None:
-        inbox = self._inboxes[resident.agent.id]
+        inbox = self._inboxes.get(resident.agent.id)
+        if inbox is None:
+            raise SpaceClosed("the space was destroyed")
         self._link.consume(
             resident.agent.id,
             lambda delivery: self._take(resident, inbox, delivery),
@@ -205,11 +213,30 @@ class AMQPSpace(Space):
         it is told.
         """
 
+    def _tell(self, watching: list[Watching], down: Down) -> None:
+        """If the space is being destroyed, the id is not free before the link is closed."""
+        with self._lock:
+            if self._closing and not self._is_shut_down:
+                self._untold.append((watching, down))
+                return
+        super()._tell(watching, down)
+
     def _shut_down(self) -> None:
+        for agent_id in list(self._inboxes):  # of who is just being added
+            self._release(agent_id)
         left = self._link.close(_FLUSH_TIME)
+        with self._lock:
+            self._is_shut_down = True
+        for watching, down in self._untold:
+            super()._tell(watching, down)
         if left:
             keys = sorted({publication.routing_key for publication in left})
             logger.warning("%d messages were not sent, to %s", len(left), ", ".join(keys))
+
+    def stay_with_parent(self) -> None:
+        """See `Space.stay_with_parent`."""
+        super().stay_with_parent()
+        self._link.stay_with_parent()
 
     def _count_lost(self, agent_id: str, undelivered: int) -> None:
         """So many messages went with the mailbox of an agent that has left, and nobody saw them."""
@@ -236,11 +263,6 @@ class AMQPSpace(Space):
             return None
         message = envelope.message
         return self._taken.get((envelope.correlation_id, message["to"], message["from"]))
-    def stay_with_parent(self) -> None:
-        """See `Space.stay_with_parent`."""
-        super().stay_with_parent()
-        self._link.stay_with_parent()
-
 
     def _being_handled(self) -> Taken | None:
         """The delivery that the current action handles, if it came through this space."""
@@ -319,6 +341,9 @@ class AMQPSpace(Space):
     # Receiving, on the link's thread
 
     def _take(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
+        """A message that cannot be dealt with is a dead letter: unacknowledged, it would take up room among
+        those that the server gives out at a time.
+        """
         try:
             self._take_in(resident, inbox, delivery)
         except InvalidMessage as error:
@@ -349,9 +374,6 @@ class AMQPSpace(Space):
         is_first = not delivery.redelivered or (before is not None and before.is_first)
         taken = Taken(
             place, delivery, inbox, self._link.acknowledge, self._forget, is_first=is_first
-        """A message that cannot be dealt with is a dead letter: unacknowledged, it would take up room among
-        those that the server gives out at a time.
-        """
         )
         self._taken[place] = envelope.receipt = taken
         if amqp_wire.unique_in_the_world(envelope.id):
