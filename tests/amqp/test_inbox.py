@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from dataclasses import dataclass, field
 
 from agency.spaces.amqp_inbox import Inbox, Taken
@@ -77,6 +79,69 @@ def test_what_was_settled_without_being_begun_is_not_handled_again() -> None:
     care.lose_id()
     assert care.taken.came_again(delivery(2, redelivered=True))
     assert care.acknowledged == [1, 2]
+
+
+def given(inbox: Inbox, envelope_id: str, sender: str, *, settled: bool = True) -> Taken:
+    place = (envelope_id, sender, "a")
+    taken = Taken(place, delivery(1), inbox, lambda _: None, lambda _: None, is_first=True)
+    inbox.remember(taken)
+    if settled:
+        assert taken.may_start()
+        taken.settled()
+    return taken
+
+
+def test_what_one_sender_wrote_is_known_again_however_much_others_send() -> None:
+    inbox = Inbox()
+    first = given(inbox, "eve.1", "eve")
+    for number in range(20_000):
+        given(inbox, f"ann.{number}", "ann")
+    for number in range(3_000):
+        given(inbox, f"guest{number}.1", f"guest{number}")
+    assert inbox.knows(first.place) is first
+
+
+def test_what_is_still_being_handled_is_known_again_whatever_else_comes() -> None:
+    """As an action that makes many requests: their answers come the same way."""
+    inbox = Inbox()
+    of_the_same, of_another = (
+        given(inbox, f"{sender}.0", sender, settled=False) for sender in ("ann", "eve")
+    )
+    for number in range(1, 6_000):
+        given(inbox, f"ann.{number}", "ann")
+        given(inbox, f"guest{number}.1", f"guest{number}")
+    for taken in of_the_same, of_another:
+        assert inbox.knows(taken.place) is taken
+
+
+def test_what_is_remembered_is_bounded_whoever_sends() -> None:
+    inbox = Inbox()
+    everything = [
+        given(inbox, f"{sender}.{number}", sender)
+        for sender, number in itertools.product(map(str, range(100)), range(400))
+    ]
+    everything += [given(inbox, f"ann.{number}", "ann") for number in range(2_000)]
+    everything += [given(inbox, f"guest{number}.1", f"guest{number}") for number in range(5_000)]
+    assert sum(inbox.knows(taken.place) is not None for taken in everything) <= 16_384
+
+
+def test_what_was_lost_unbegun_is_not_remembered_for_ever() -> None:
+    inbox = Inbox()
+    lost = given(inbox, "ann.0", "ann", settled=False)
+    inbox.lease_changed(False)
+    for number in range(1, 2_000):
+        given(inbox, f"ann.{number}", "ann")
+    assert inbox.knows(lost.place) is None
+
+
+def test_the_content_of_a_message_is_not_kept() -> None:
+    body = b"x" * 1_000
+    used = sys.getrefcount(body)
+    whole = Delivery("a", "a", body, Properties(), False, 1, 1)
+    taken = Taken(("id", "b", "a"), whole, Inbox(), lambda _: None, lambda _: None, is_first=True)
+    assert taken.came_again(whole)
+    del whole
+    assert sys.getrefcount(body) == used
 
 
 def test_only_the_first_mail_of_an_inbox_is_the_first() -> None:

@@ -179,6 +179,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _conformance("a_space_may_be_destroyed_by_several_at_once")
         + _conformance(
             "a_stream_whose_reader_leaves_ends",
+        )
+        + _tests(
+            "amqp/test_leaving.py",
+            "a_release_waits_for_as_long_as_mail_is_turned_away",
+            "what_a_space_that_is_destroyed_has_no_time_to_turn_away_is_counted",
+            "all_agents_of_a_space_that_is_destroyed_take_their_leave_together",
+            "an_agent_that_is_being_added_while_its_space_is_destroyed_leaves_no_mailbox_behind",
+            "what_was_turned_away_is_not_begun_by_who_claims_the_id_in_the_midst_of_it",
         ),
     ),
     Fault(
@@ -399,6 +407,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_program_with_few_descriptors_now_has_many_agents_with_no_more_each",
             "who_asks_an_async_agent_that_has_no_descriptors_is_told",
             "agents_that_come_and_go_leave_nothing_behind_while_the_space_lives",
+        )
+        + _tests(
+            "amqp/test_sending.py",
+            "a_link_that_finds_no_file_descriptor_for_a_while_comes_back",
         ),
         lacking="A limit on processes is not tested.",
     ),
@@ -424,6 +436,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_network.py",
             "links_cut_at_random_lose_double_and_reorder_nothing",
             "sixty_random_cuts",
+        )
+        + _tests(
+            "amqp/test_sending.py",
+            "a_link_cut_while_a_mailbox_is_full_comes_back",
         ),
     ),
     Fault(
@@ -457,12 +473,21 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "what_is_never_confirmed_is_unknown_and_not_said_to_have_failed",
             "what_was_never_written_is_said_not_to_have_been_sent",
             "what_was_handled_before_it_was_sent_again_to_nobody_is_not_said_not_to_have_run",
+        )
+        + _tests(
+            "amqp/test_inbox.py",
+            "what_one_sender_wrote_is_known_again_however_much_others_send",
+            "what_is_still_being_handled_is_known_again_whatever_else_comes",
         ),
     ),
     Fault(
         27,
         "A confirm comes after its message was given up.",
-        _tests("faults/test_network.py", "a_confirm_that_comes_too_late_confirms_nothing_else"),
+        _tests("faults/test_network.py", "a_confirm_that_comes_too_late_confirms_nothing_else")
+        + _tests(
+            "amqp/test_sending.py",
+            "a_message_given_up_while_it_is_asked_about_breaks_no_link",
+        ),
     ),
     Fault(
         28,
@@ -512,7 +537,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "faults/test_redelivery.py",
             "who_has_lost_its_id_begins_with_none_of_the_mail_that_it_had",
         )
-        + _tests(_LINK, "a_silent_holder_is_waited_for_and_succeeded"),
+        + _tests(_LINK, "a_silent_holder_is_waited_for_and_succeeded")
+        + _tests(
+            "amqp/test_receiving.py",
+            "who_stood_still_while_his_id_went_to_another_begins_with_nothing_that_he_had",
+        ),
     ),
     Fault(
         32,
@@ -533,6 +562,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "amqp/test_leaving.py",
             "an_id_that_could_not_be_claimed_in_time_is_free_for_others",
+        )
+        + _tests(
+            "amqp/test_sending.py",
+            "a_forged_question_for_an_id_breaks_the_link_once_and_not_again",
         ),
     ),
     Fault(
@@ -542,6 +575,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             _LINK,
             "a_lease_deleted_from_outside_is_noticed_and_taken_again",
             "a_mailbox_deleted_from_outside_is_made_again",
+        )
+        + _tests(
+            "amqp/test_receiving.py",
+            "an_acknowledgement_of_who_had_the_id_before_takes_nothing_from_who_has_it_now",
         ),
         lacking="What was in a deleted mailbox is gone.",
     ),
@@ -594,6 +631,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "native/test_forks.py",
             "a_child_that_is_forked_while_an_agent_is_asked_whether_it_leaves_can_make_a_space",
+        )
+        + _tests(
+            "amqp/test_receiving.py",
+            "an_id_is_free_when_its_process_is_killed_although_a_child_of_it_lives",
         ),
     ),
     Fault(
@@ -628,6 +669,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "no_more_is_let_in_than_may_wait_by_number_and_by_bytes",
             "who_waits_for_room_is_let_in_when_half_of_it_is_free",
             "what_was_given_up_takes_up_room_for_as_long_as_the_server_may_take_it",
+        )
+        + _tests(
+            "amqp/test_sending.py",
+            "a_request_that_finds_no_room_ends_when_nobody_waits_for_it_any_more",
         ),
     ),
     Fault(
@@ -638,7 +683,14 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_full_mailbox_is_told_to_its_sender_and_keeps_no_broadcast_from_the_others",
             "many_who_send_to_a_full_mailbox_at_once_are_all_told_that_it_is_full",
         )
-        + _conformance("a_broadcast_reaches_all_others_when_one_mailbox_is_full"),
+        + _conformance("a_broadcast_reaches_all_others_when_one_mailbox_is_full")
+        + _tests(
+            "amqp/test_sending.py",
+            "a_full_mailbox_is_called_full_whichever_kind_it_is",
+            "a_full_queue_that_is_no_agents_of_this_library_is_called_full",
+            "senders_to_a_full_replicated_mailbox_are_told_and_break_no_link",
+            "a_mailbox_of_which_the_server_says_nothing_holds_up_no_later_sender",
+        ),
     ),
     Fault(
         41,
@@ -707,6 +759,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "faults/test_hostile_input.py",
             "a_hundred_thousand_times_any_bytes_are_such_a_message_or_are_refused",
+        )
+        + _tests(
+            "amqp/test_receiving.py",
+            "a_delivery_that_cannot_be_dealt_with_does_not_hold_up_the_next",
         ),
     ),
     Fault(
@@ -750,6 +806,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "unit/test_resident.py",
             "of_a_stream_that_is_too_far_down_a_chain_of_causes_nothing_is_wanted",
+        )
+        + _tests(
+            "amqp/test_receiving.py",
+            "a_count_that_cannot_be_counted_on_from_stops_nobody",
         ),
         lacking="A storm keeps the mailboxes full until it ends, which takes long with many agents and "
         "large mailboxes: each may handle 32 mailboxes full.",

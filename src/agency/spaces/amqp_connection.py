@@ -312,6 +312,12 @@ class Connection:
 
         self._loop.call_later(grace, drop)
 
+    def let_go(self) -> None:
+        """Called in a forked child: close its copy of the socket, without a word to the server."""
+        transport = self._wire and self._wire._transport
+        if transport is not None:
+            transport._sock.close()
+
     def drop(self) -> None:
         """Drop the socket, as after an unexpected error; a new connection is made."""
         if self._wire is not None and self.is_open:

@@ -15,23 +15,43 @@ from typing import Final
 
 from agency.envelope import Receipt
 from agency.spaces.amqp_outbox import Publication
-from agency.spaces.amqp_properties import Delivery
+from agency.spaces.amqp_properties import Delivery, Properties
 
 __all__ = ["Inbox", "Place", "Taken"]
 
 Place = tuple[str, str, str]
 """Which message, by the ids of its envelope, its sender and its receiver."""
 
-_REMEMBERED: Final = 4096  # ids an agent knows a message again by, when it comes a second time
+_EACH: Final = 1024
+"""How many messages of one sender an agent knows again when they come a second time, besides those in its
+care: a sender writes at most 512 again when its link was cut.
+"""
+_SENDERS: Final = 4096  # of whom an agent remembers anything: those whom it heard last
+_ALL: Final = 16384  # messages of all senders together; who has sent the most is remembered least
+
+_Sender = tuple[str, str]
+"""Who numbers its messages: one life of an agent, and the id that it spoke as."""
+_Messages = OrderedDict[Place, "Taken"]
+
+_NOTHING: Final = Properties()
 
 
 class Inbox:
-    """What one agent of this process has been given. Used on the link's thread."""
+    """What one agent of this process has been given. Used on the link's thread.
 
-    def __init__(self) -> None:
+    What it remembers of one sender, no other can make it forget, unless there are thousands; and what is
+    in the agent's care is not forgotten at all.
+
+    Args:
+        catch_up: Called before each message is begun with, on any thread: returns when `losses` can be believed.
+    """
+
+    def __init__(self, catch_up: Callable[[], None] = lambda: None) -> None:
+        self.catch_up = catch_up
         self.losses = 0
         """How often the id was lost: what was given out before belongs to whoever has it next."""
-        self._known: OrderedDict[Place, Taken] = OrderedDict()
+        self._known: OrderedDict[_Sender, _Messages] = OrderedDict()
+        self._count = 0
         self._is_new = True
 
     def lease_changed(self, held: bool) -> None:  # a callback's one argument
@@ -47,14 +67,60 @@ class Inbox:
         return is_new
 
     def knows(self, place: Place) -> Taken | None:
-        """How the message was given before, if it is among the last few thousand."""
-        return self._known.get(place)
+        """How the message was given before, if it is among the last thousand of its sender."""
+        messages = self._known.get(_sender(place))
+        return None if messages is None else messages.get(place)
 
     def remember(self, taken: Taken) -> None:
         """Know the message again."""
-        self._known[taken.place] = taken
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        sender = _sender(taken.place)
+        messages = self._known.get(sender)
+        if messages is None:
+            messages = self._known[sender] = OrderedDict()
+            if len(self._known) > _SENDERS:
+                self._forget_a_sender()
+        self._known.move_to_end(sender)
+        before = len(messages)
+        messages[taken.place] = taken
+        if len(messages) > _EACH:
+            _shorten(messages, _EACH)
+        self._count += len(messages) - before
+        if self._count > _ALL:
+            self._forget_the_most()
+
+    def _forget_a_sender(self) -> None:
+        """One that was not heard for long."""
+        for _ in range(len(self._known)):
+            sender, messages = self._known.popitem(last=False)
+            before = len(messages)
+            _shorten(messages, 0)
+            self._count -= before - len(messages)
+            if not messages:
+                return
+            self._known[sender] = messages  # some are in the agent's care
+
+    def _forget_the_most(self) -> None:
+        most = _EACH
+        while self._count > _ALL // 2 and most:
+            most //= 2
+            for messages in self._known.values():
+                _shorten(messages, most)
+            self._count = sum(map(len, self._known.values()))
+
+
+def _sender(place: Place) -> _Sender:
+    envelope_id, sender, _ = place
+    return envelope_id.partition(".")[0], sender
+
+
+def _shorten(messages: _Messages, most: int) -> None:
+    """Forget the oldest, down to so many, except for what is in the agent's care."""
+    for _ in range(len(messages)):
+        if len(messages) <= most:
+            return
+        place, taken = messages.popitem(last=False)
+        if taken.is_in_care:
+            messages[place] = taken
 
 
 class Taken(Receipt):
@@ -100,7 +166,7 @@ class Taken(Receipt):
         self.reply_to = delivery.properties.reply_to
         self._lock = threading.Lock()
         self._open = 1  # publications that are waited for, and one for the handling; by _lock
-        self._delivery = delivery
+        self._delivery = _without_content(delivery)
         self._inbox = inbox
         self._losses = inbox.losses
         self.acknowledge = acknowledge
@@ -109,11 +175,17 @@ class Taken(Receipt):
         self._settled = False
 
     @property
+    def is_in_care(self) -> bool:
+        """Whether it is still to be acknowledged."""
+        return not (self._settled or self.is_void)
+
+    @property
     def is_void(self) -> bool:
         """Whether it went out of the agent's care before the agent began with it."""
         return not self._begun and self._losses != self._inbox.losses
 
     def may_start(self) -> bool:
+        self._inbox.catch_up()
         with self._lock:
             self._begun = begun = self._losses == self._inbox.losses
         if not begun:
@@ -149,7 +221,9 @@ class Taken(Receipt):
                 self.acknowledge(delivery)
                 return True
             self._losses = self._inbox.losses
-            self._delivery = delivery  # only this one can be acknowledged from now on
+            self._delivery = _without_content(
+                delivery
+            )  # only this one can be acknowledged from now on
         if self._settled:
             self.acknowledge(delivery)
         return True
@@ -161,3 +235,9 @@ class Taken(Receipt):
                 return
         self._settled = True
         self.acknowledge(self._delivery)
+
+
+def _without_content(delivery: Delivery) -> Delivery:
+    """All that an acknowledgement needs: it is remembered for much longer than the message is used."""
+    agent_id, key, _, _, redelivered, generation, tag = delivery
+    return Delivery(agent_id, key, b"", _NOTHING, redelivered, generation, tag)

@@ -53,11 +53,29 @@ _log = logging.getLogger("agency.amqp")
 
 _ROUTING_KEY_BYTES: Final = 255  # AMQP 0-9-1 section 4.2.5.3
 _ANSWER_TIME: Final = 10.0  # seconds that a reachable server may take for a small command
-_COMMAND_TIME: Final = 3.0  # seconds that the release of an id waits for the server
+_COMMAND_TIME: Final = 3.0
+"""Seconds for which the release of an id waits without a word of the server."""
+_FAREWELL_TIME: Final = 10.0
+"""Seconds for which it waits at most, while there is mail to be turned away."""
+_HURRY_TIME: Final = 2.0
+"""Seconds at the end of `close` in which mail is no more turned away, but counted."""
 _REVIVAL_PAUSE: Final = 0.1  # seconds: what comes again at once shall not take all of a processor
 _CLOSE_GRACE: Final = 2.0  # seconds for a polite end of the connections
 
 _Value = TypeVar("_Value")
+
+
+class _Release:
+    """An id that is being given back."""
+
+    def __init__(self) -> None:
+        self.member: Member | None = None
+        self.done = Latch()
+
+    @property
+    def steps(self) -> int:
+        """Grows while the server has a part in it."""
+        return 0 if self.member is None else self.member.steps
 
 
 class Link:
@@ -78,7 +96,13 @@ class Link:
         self._commands: deque[Callable[[], None]] = deque()
         self._acknowledged: deque[Delivery] = deque()
         self._woken = False
+        self._current_at = time.monotonic()
+        """When the I/O thread had its last turn, before any doubt."""
+        self._in_doubt = False
+        self._doubters: list[Callable[[], None]] = []
         self._silent = False
+        self._releasing = threading.Lock()
+        self._releases: list[_Release] = []  # that nobody waits for; replaced under the lock
         self._connected: Future[None] = Future()
         self._lifecycle = threading.Lock()
         self._closed = False
@@ -209,6 +233,17 @@ class Link:
         self._acknowledged.append(delivery)
         self._wake()
 
+    def catch_up(self) -> None:
+        """Return when `on_lease` has been told of what happened while this process stood still: at once if it
+        did not. Waits for 3 heartbeats at most; not on the I/O thread.
+        """
+        heartbeat = self._options.heartbeat
+        if time.monotonic() - self._current_at > heartbeat and not self.on_own_thread:
+            certain = Latch()
+            self._commands.append(partial(self._when_certain, certain.open))
+            self._wake()
+            certain.wait(3 * heartbeat)
+
     def set_aside(self, delivery: Delivery) -> None:
         """`acknowledge`, but a replicated mailbox moves it to the dead letters of the space."""
         self._commands.append(partial(self._members.set_aside, delivery))
@@ -220,6 +255,7 @@ class Link:
         *,
         delete_mailbox: bool,
         on_undelivered: Callable[[int], None] = lambda _count: None,
+        waits: bool = True,
     ) -> None:
         """Give an id back after all acknowledgements made so far; its mailbox and mail stay for a
         successor or go.
@@ -227,32 +263,40 @@ class Link:
         If they go, nobody finds the mailbox any more, so that what is sent to it is UNROUTABLE; what
         it holds is delivered first.
 
-        Without a connection it returns after 3 s. The rest is done when there is one, unless the link is
-        closed or the id claimed before: then the mailbox is the successor's, or expires. What has begun by
-        then, a new claim waits for.
+        It returns after 10 s at most, and after 3 s in which nothing is heard of the server. The rest is
+        done when there is a connection, unless the link is closed or the id claimed before: then the mailbox
+        is the successor's, or expires. What has begun by then, a new claim waits for, and `close` for a
+        while.
 
         Args:
             agent_id: One that was claimed; of another, nothing happens.
             delete_mailbox: Whether the mailbox goes.
             on_undelivered: Gets the number of messages that went with the mailbox and could not be
                 delivered. Called on the I/O thread, if there are any.
+            waits: Whether it returns at once, and `close` alone waits.
         """
-        done = Latch()
+        releasing = _Release()
 
         def release() -> None:
             if (member := self._members.by_id.get(agent_id)) is None:
-                done.open()
+                releasing.done.open()
             else:
+                releasing.member = member
                 member.release(
-                    delete_mailbox=delete_mailbox, on_undelivered=on_undelivered, done=done.open
+                    delete_mailbox=delete_mailbox,
+                    on_undelivered=on_undelivered,
+                    done=releasing.done.open,
                 )
 
         def leave_alone() -> None:
-            if not done.is_open():  # else the id may be a successor's by now
+            if not releasing.done.is_open():  # else the id may be a successor's by now
                 self._with_member(agent_id, Member.leave_alone)
 
         self._submit(release)
-        if not self._settled(done):
+        if not (waits and self._are_done([releasing], time.monotonic() + _FAREWELL_TIME)):
+            with self._releasing:
+                self._releases = [one for one in self._releases if not one.done.is_open()]
+                self._releases.append(releasing)
             self._submit(leave_alone)
 
     def publish(
@@ -283,8 +327,8 @@ class Link:
         self._submit(self._publisher.renew)
 
     def close(self, timeout: float) -> list[Publication]:
-        """Send what is left, for up to `timeout` seconds, then end the connections and with them
-        all leases.
+        """End the releases that have begun and send what is left, for up to `timeout` seconds in all, then
+        end the connections and with them all leases.
 
         Takes at most about 2 s more, even if the server hangs. May be called again, from any thread
         but the I/O thread.
@@ -300,7 +344,8 @@ class Link:
             if self._closed:
                 return []
             deadline = time.monotonic() + timeout
-            self._publisher.outbox.wait_empty(timeout)
+            self._end_releases(deadline)
+            self._publisher.outbox.wait_empty(max(0.0, deadline - time.monotonic()))
             left = self._publisher.outbox.close()
             self._closed = True
             grace = min(_CLOSE_GRACE, max(0.2, deadline - time.monotonic()))
@@ -308,6 +353,13 @@ class Link:
             self._wake()
             self._thread.join(grace + _ANSWER_TIME)
             return left
+
+    def stay_with_parent(self) -> None:
+        """Called in a forked child: let go of the sockets, and say nothing. Otherwise the server would see
+        them end when the child does, and our ids would be free no sooner.
+        """
+        self._publisher.connection.let_go()
+        self._members.connection.let_go()
 
     def _shut_down(self, grace: float) -> None:
         open_ends = {"publishing", "consuming"}
@@ -349,6 +401,7 @@ class Link:
         commands: see `release`.
         """
         self._woken = False
+        self._watch_time()
         while self._acknowledged or self._commands:
             if self._acknowledged:
                 deliveries = []
@@ -358,6 +411,32 @@ class Link:
             if self._commands:
                 self._commands.popleft()()
         self._publisher.drain()
+
+    def _watch_time(self) -> None:
+        """The loop turns at least twice a heartbeat. If it did not, this process stood still, and the server may
+        have given its ids to others: then nothing is certain before it has answered, or the connection is
+        found to be lost.
+        """
+        now = time.monotonic()
+        if self._in_doubt:
+            return
+        if now - self._current_at <= self._options.heartbeat:
+            self._current_at = now
+        else:
+            self._in_doubt = True
+            self._members.ask(self._certain)
+
+    def _certain(self) -> None:
+        self._current_at, self._in_doubt = time.monotonic(), False
+        doubters, self._doubters = self._doubters, []
+        for tell in doubters:
+            tell()
+
+    def _when_certain(self, tell: Callable[[], None]) -> None:
+        if self._in_doubt:
+            self._doubters.append(tell)
+        else:
+            tell()
 
     def _wake(self) -> None:
         # Cleared before the deques are read: nothing that was appended is missed.
@@ -399,13 +478,36 @@ class Link:
         except TimeoutError:
             raise BrokerUnreachable("the AMQP server does not answer") from None
 
-    def _settled(self, done: Latch) -> bool:
-        """Wait, but not for long; whether it is done."""
-        is_done = done.wait(0.05 if self._silent else _COMMAND_TIME)
-        if not (is_done or self._silent):
-            _log.warning("the AMQP server does not answer; going on without")
-        self._silent = not is_done  # whoever has many ids to release shall not wait for each
-        return is_done
+    def _are_done(self, releases: list[_Release], limit: float) -> bool:
+        """Wait for these, until that time of `time.monotonic` at most, and not for long if nothing is heard
+        of the server. Returns whether they are done.
+        """
+        while left := [one for one in releases if not one.done.is_open()]:
+            steps = sum(one.steps for one in releases)
+            patience = 0.05 if self._silent else _COMMAND_TIME
+            remaining = limit - time.monotonic()
+            if remaining <= 0:
+                return False
+            if left[0].done.wait(min(patience, remaining)) or steps != sum(
+                one.steps for one in releases
+            ):
+                self._silent = False
+            elif patience <= remaining:
+                if not self._silent:
+                    _log.warning("the AMQP server does not answer; going on without")
+                self._silent = True  # whoever has many ids to release shall not wait for each
+                return False
+        return True
+
+    def _end_releases(self, limit: float) -> None:
+        """Give the ids back that are being given back, until then at the latest."""
+        with self._releasing:
+            releases = self._releases
+        if self._are_done(releases, limit - _HURRY_TIME):
+            return
+        self._submit(self._members.hurry)
+        if not self._silent:
+            self._are_done(releases, limit)
 
 
 def _value_of(future: Future[_Value], timeout: float) -> _Value:

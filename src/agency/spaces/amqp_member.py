@@ -54,9 +54,11 @@ class Member:
     """Holds the id, from its claim to its release. All of it runs on the I/O thread.
 
     Attributes:
-        generation: Which channel of its life it is at: what belongs to an earlier one (its deliveries, their
-            acknowledgements, its closing) is ignored.
+        generation: Which channel it is at, counted for all members together: what belongs to an earlier one,
+            of its own or of a predecessor of the same id (its deliveries, their acknowledgements, its
+            closing), is ignored.
         is_left_alone: Whether it only waits for a connection to clean up behind an agent that has gone.
+        steps: Grows with all that is heard of its mail, and of the end of it.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Member:
         self._lease = members.topology.lease(agent_id)
         self._mailbox = members.topology.mailbox(agent_id)
         self._express = members.topology.express(agent_id)
-        self.generation = 0
+        self._express_key = members.topology.express_key(agent_id)
+        self.generation = next(members.generations)
         self.is_left_alone = False
+        self.steps = 0
         self._makes_way = False
         self._channel: Any = None
         self._held = False
@@ -111,7 +115,7 @@ class Member:
         if self._makes_way:
             self.end()  # what is left is the successor's
             return
-        self.generation += 1
+        self.fence()  # a late answer to a probe may come while there is a channel
         self._reasserting = False
         try:
             self._members.connection.channel(partial(self._opened, self.generation))
@@ -170,6 +174,11 @@ class Member:
         self.release(delete_mailbox=False, on_undelivered=_ignored, done=_nothing)
         self.leave_alone()
 
+    def hurry(self) -> None:
+        """The link is going to be closed: see `Farewell.hurry`."""
+        if self._farewell is not None:
+            self._farewell.hurry()
+
     def leave_alone(self) -> None:
         """Nobody waits for `release` any more: the id may be claimed anew before that is done."""
         self.is_left_alone = True
@@ -200,7 +209,7 @@ class Member:
         """Stop consuming at once: what was delivered but not acknowledged belongs to whoever holds
         the id next.
         """
-        self.generation += 1
+        self.generation = next(self._members.generations)
         channel, self._channel = self._channel, None
         self._held = self._is_bound = False
         if self._farewell is not None:
@@ -217,6 +226,8 @@ class Member:
         if self._ended:
             return
         self._ended = True
+        if self._farewell is not None:
+            self._farewell.count_rest()
         if not self._claimed.done():
             self._claimed.set_exception(SpaceClosed("the link to the AMQP server is closed"))
         self._clear_timer()
@@ -299,7 +310,9 @@ class Member:
             self._channel,
             self._members.topology,
             self.agent_id,
+            is_settled=lambda: not self._unacknowledged,
             on_undelivered=self._on_undelivered,
+            on_step=self._step,
             on_end=self.end,
         )
         if self._deletes_mailbox:
@@ -307,6 +320,9 @@ class Member:
         else:
             self._on_delivery = None
             self._farewell.begin_with_lease()
+
+    def _step(self) -> None:
+        self.steps += 1
 
     def _start_consumers(self) -> None:
         if self._on_delivery is None or not self._is_open():
@@ -340,10 +356,14 @@ class Member:
         if delivery.generation != self.generation or self._on_delivery is None:
             return  # it stays in its queue: the channel that it came through is being closed
         self._unacknowledged[delivery.tag] = None
+        self.steps += 1
+        if self._farewell is not None and delivery.routing_key != self._express_key:
+            self._farewell.delivered()
         try:
             self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # it would end the connection, and come again
-            _log.exception("a delivery to %r is left unacknowledged", self.agent_id)
+            _log.exception("a delivery to %r is taken out of its mailbox", self.agent_id)
+            self._members.acknowledge([delivery])
 
     def _probed(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         if self._held:
@@ -394,7 +414,8 @@ class Member:
             self._leave_to_successor(reason)
 
     def _leave_to_successor(self, reason: str) -> None:
-        _log.warning("agent %r: its queues stay: %s", self.agent_id, reason)
+        if self._claimed.done() and self._claimed.exception() is None:
+            _log.warning("agent %r: its queues stay: %s", self.agent_id, reason)
         self.end()
 
     def _refused(self, reason: str) -> None:
@@ -436,7 +457,7 @@ class Member:
         if alive and self._is_leaving:
             self._leave_to_successor("the id is another's")
         elif alive:
-            self._fail(self._in_use())
+            self._fail_in_use()
         else:
             self._probed_at = float("-inf")
             self.set_up()
@@ -447,15 +468,19 @@ class Member:
             return
         trouble = self._members.connection.trouble
         if self._seen_locked and not trouble:
-            self._fail(self._in_use())
+            self._fail_in_use()
         else:
             trouble = trouble or "the server does not answer"
             self._fail_claim(
                 BrokerUnreachable(f"agent id {self.agent_id!r} not claimed: {trouble}")
             )
 
-    def _in_use(self) -> AgentIdInUse:
-        return AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
+    def _fail_in_use(self) -> None:
+        error = AgentIdInUse(f"agent id {self.agent_id!r} is in use in this space")
+        if self._is_open():
+            self._fail_claim(error)  # the server may be about to give us the lease after all
+        else:
+            self._fail(error)
 
     def _lose(self, reason: str, *, retry_in: float) -> None:
         if self._told_held:

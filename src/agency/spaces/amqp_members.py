@@ -7,8 +7,11 @@ allows about 2,000 a connection). Runs on the I/O thread. Above: `amqp_link`. Be
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import pika.exceptions
 
 from agency.spaces.amqp_connection import Connection, IOLoop
 from agency.spaces.amqp_member import Member
@@ -37,6 +40,7 @@ class Members:
         self.topology = topology
         self.publisher = publisher
         self.by_id: dict[str, Member] = {}
+        self.generations = itertools.count(1)
         self.connection = Connection(
             loop,
             options,
@@ -46,6 +50,7 @@ class Members:
             on_failed=on_change,
         )
         self._on_change = on_change
+        self._asking: Callable[[], None] | None = None
         self._reassert_timer: object | None = None
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
@@ -64,6 +69,25 @@ class Members:
         member = self.by_id.get(delivery.agent_id)
         if member is not None and delivery.generation == member.generation:
             member.set_aside(delivery.tag)
+
+    def ask(self, answered: Callable[[], None]) -> None:
+        """Call `answered` when the server has done anything at all, or the connection is lost and every
+        member fenced.
+        """
+        if not self.connection.is_open:
+            answered()
+            return
+        self._asking = answered
+        try:
+            self.connection.channel(self._answered)
+        except pika.exceptions.NoFreeChannels:
+            self._asking = None
+            answered()
+
+    def hurry(self) -> None:
+        """The link is going to be closed: see `Farewell.hurry`."""
+        for member in self.by_id.values():
+            member.hurry()
 
     def stop(self) -> None:
         """Fence every member; the leases end with the connection."""
@@ -85,6 +109,14 @@ class Members:
             self._reassert_timer = None
         for member in list(self.by_id.values()):
             member.fence()
+        self._answered()
+
+    def _answered(self, channel: Any = None) -> None:
+        if channel is not None:
+            channel.close()
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking()
 
     def _reassert(self) -> None:
         self._reassert_timer = self.loop.call_later(_REASSERT_INTERVAL, self._reassert)

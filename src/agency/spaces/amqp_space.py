@@ -39,6 +39,8 @@ from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_outbox import Outcome, Publication
 from agency.spaces.amqp_properties import Delivery
 from agency.spaces.amqp_topology import Topology, account_of
+from agency.turn import describe
+from agency.watching import Down, Watching
 
 __all__ = ["AMQPOptions", "AMQPSpace"]
 
@@ -115,6 +117,8 @@ class AMQPSpace(Space):
             lifetime.destroyed(self)
             raise
         self._inboxes: dict[str, Inbox] = {}
+        self._is_shut_down = False
+        self._untold: list[tuple[list[Watching], Down]] = []  # while the space is being destroyed
         self._taken: dict[Place, Taken] = {}
         self._suspects: set[str | None] = set()  # accounts that have sent in others' names
 
@@ -170,15 +174,22 @@ class AMQPSpace(Space):
                 f"the account {self._account!a} does not speak for {agent_id!a}: where senders are "
                 f"verified, its agents are called {self._account!a} or {self._account + '/...'!a}"
             )
-        inbox = Inbox()
-        self._link.claim(agent_id, inbox.lease_changed)
-        self._inboxes[agent_id] = inbox
+        inbox = self._inboxes[agent_id] = Inbox(self._link.catch_up)
+        try:
+            self._link.claim(agent_id, inbox.lease_changed)
+        except BaseException:
+            self._inboxes.pop(agent_id, None)
+            raise
 
     def _release(self, agent_id: str) -> None:
+        """If the space is being destroyed, it is only begun here: `_shut_down` waits for all together."""
         self._inboxes.pop(agent_id, None)
         try:
             self._link.release(
-                agent_id, delete_mailbox=True, on_undelivered=partial(self._count_lost, agent_id)
+                agent_id,
+                delete_mailbox=True,
+                on_undelivered=partial(self._count_lost, agent_id),
+                waits=not self._closing,
             )
         except SpaceClosed:
             pass  # its before_remove has destroyed the space
@@ -186,7 +197,9 @@ class AMQPSpace(Space):
             logger.exception("the id %r could not be given back in order", agent_id)
 
     def _connect(self, resident: Resident) -> None:
-        inbox = self._inboxes[resident.agent.id]
+        inbox = self._inboxes.get(resident.agent.id)
+        if inbox is None:
+            raise SpaceClosed("the space was destroyed")
         self._link.consume(
             resident.agent.id,
             lambda delivery: self._take(resident, inbox, delivery),
@@ -198,11 +211,30 @@ class AMQPSpace(Space):
         it is told.
         """
 
+    def _tell(self, watching: list[Watching], down: Down) -> None:
+        """If the space is being destroyed, the id is not free before the link is closed."""
+        with self._lock:
+            if self._closing and not self._is_shut_down:
+                self._untold.append((watching, down))
+                return
+        super()._tell(watching, down)
+
     def _shut_down(self) -> None:
+        for agent_id in list(self._inboxes):  # of who is just being added
+            self._release(agent_id)
         left = self._link.close(_FLUSH_TIME)
+        with self._lock:
+            self._is_shut_down = True
+        for watching, down in self._untold:
+            super()._tell(watching, down)
         if left:
             keys = sorted({publication.routing_key for publication in left})
             logger.warning("%d messages were not sent, to %s", len(left), ", ".join(keys))
+
+    def stay_with_parent(self) -> None:
+        """See `Space.stay_with_parent`."""
+        super().stay_with_parent()
+        self._link.stay_with_parent()
 
     def _count_lost(self, agent_id: str, undelivered: int) -> None:
         """So many messages went with the mailbox of an agent that has left, and nobody saw them."""
@@ -311,12 +343,23 @@ class AMQPSpace(Space):
     # Receiving, on the link's thread
 
     def _take(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
+        """A message that cannot be dealt with is a dead letter: unacknowledged, it would take up room among
+        those that the server gives out at a time.
+        """
         try:
-            envelope = amqp_wire.read(delivery, self._new_id)
+            self._take_in(resident, inbox, delivery)
         except InvalidMessage as error:
-            self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, str(error)))
-            self._link.acknowledge(delivery)
-            return
+            self._refuse(delivery, str(error))
+        except Exception as error:
+            logger.exception("a delivery to %r cannot be dealt with", delivery.agent_id)
+            self._refuse(delivery, f"it could not be dealt with: {describe(error)}")
+
+    def _refuse(self, delivery: Delivery, why: str) -> None:
+        self._dead_letters.add(DeadLetter(Reason.UNDECODABLE, None, why))
+        self._link.acknowledge(delivery)
+
+    def _take_in(self, resident: Resident, inbox: Inbox, delivery: Delivery) -> None:
+        envelope = amqp_wire.read(delivery, self._new_id)
         if self._account is not None and not self._is_proven(envelope.message, delivery):
             self._link.acknowledge(delivery)
             return
@@ -339,13 +382,17 @@ class AMQPSpace(Space):
             inbox.remember(taken)
         is_mail = envelope.kind not in _EXPRESS
         is_at_head = is_mail and inbox.is_new()
-        if is_at_head and _times_given(delivery) >= _MOST_DELIVERIES:
-            taken.acknowledge = self._link.set_aside
-            self.drop(envelope, Reason.DELIVERY_LIMIT)
-        elif is_mail and not is_first and _is_run_at_most_once(envelope, agent):
-            self.drop(envelope, Reason.PERHAPS_BEGUN)
-        else:
-            resident.deliver(envelope)
+        try:
+            if is_at_head and _times_given(delivery) >= _MOST_DELIVERIES:
+                taken.acknowledge = self._link.set_aside
+                self.drop(envelope, Reason.DELIVERY_LIMIT)
+            elif is_mail and not is_first and _is_run_at_most_once(envelope, agent):
+                self.drop(envelope, Reason.PERHAPS_BEGUN)
+            else:
+                resident.deliver(envelope)
+        except Exception:
+            taken.settled()
+            raise
 
     def _forget(self, taken: Taken) -> None:
         if self._taken.get(taken.place) is taken:

@@ -124,7 +124,8 @@ def _ids(header: Any) -> tuple[str, ...]:
 
 
 def _count(header: Any) -> int:
-    return int(header) if isinstance(header, int) and header > 0 else 0
+    """What is more than the limit is one more than it: strangers may say what cannot be counted on from."""
+    return min(int(header), HOP_LIMIT + 1) if isinstance(header, int) and header > 0 else 0
 
 
 def _deadline(expiration: str | None) -> float | None:
