@@ -41,6 +41,11 @@ class BadActions(Agent):
         raise KeyboardInterrupt
 
     @action
+    def close(self) -> None:
+        """Raise what ends a generator."""
+        raise GeneratorExit("closing")
+
+    @action
     def forbid(self) -> None:
         """Raise Python's own error for what is not permitted."""
         raise PermissionError("not yours")

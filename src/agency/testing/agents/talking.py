@@ -146,6 +146,26 @@ class AsyncTalker(Speaker):
         raise ValueError(text)
 
     @action
+    async def leave(self) -> None:
+        """Raise what would end a program."""
+        raise SystemExit("leaving")
+
+    @action
+    async def interrupt(self) -> None:
+        """Raise what Ctrl-C raises."""
+        raise KeyboardInterrupt
+
+    @action
+    async def cancel(self) -> None:
+        """Raise what ends a task that was cancelled."""
+        raise asyncio.CancelledError("cancelling")
+
+    @action
+    async def close(self) -> None:
+        """Raise what ends a generator."""
+        raise GeneratorExit("closing")
+
+    @action
     async def leave_aside(self) -> str:
         """Have a task of its own raise what would end a program."""
 
@@ -178,6 +198,15 @@ class Worker(Speaker):
     def ask(self, message: dict[str, Any]) -> Any:
         """Request the message and return its value."""
         return self.request(message, timeout=LIMIT)
+
+    @action
+    def answer_often(self) -> str:
+        """Answer by two messages, and by the value."""
+        message = self._current_message or {}
+        for which in ("first", "second"):
+            answer = {"data": f"{message['id']} {which}", "original_message_id": message["id"]}
+            self.send(message_to(message["from"], "response", **answer))
+        return f"{message['id']} third"
 
     @action
     def ping(self) -> str:

@@ -134,6 +134,8 @@ class ActionConformance(Conformance):
             ask(guest, "bad", "leave")
         with pytest.raises(ActionError, match="KeyboardInterrupt"):
             ask(guest, "bad", "interrupt")
+        with pytest.raises(ActionError, match="GeneratorExit: closing"):
+            ask(guest, "bad", "close")
         with pytest.raises(PermissionError, match="not yours"):
             ask(guest, "bad", "forbid")
         with pytest.raises(ActionError, match="SpeechlessError"):
@@ -157,6 +159,14 @@ class ActionConformance(Conformance):
         space.add(AsyncTalker, "talker")
         with pytest.raises(ActionError, match="ValueError: no such file"):
             ask(guest, "talker", "fail", text="no such file")
+        with pytest.raises(ActionError, match="SystemExit: leaving"):
+            ask(guest, "talker", "leave")
+        with pytest.raises(ActionError, match="KeyboardInterrupt"):
+            ask(guest, "talker", "interrupt")
+        with pytest.raises(ActionError, match="CancelledError: cancelling"):
+            ask(guest, "talker", "cancel")
+        with pytest.raises(ActionError, match="GeneratorExit: closing"):
+            ask(guest, "talker", "close")
         assert ask(guest, "talker", "leave_aside") == "leaving"
         assert ask(guest, "talker", "add", a=1, b=2) == 3
 

@@ -104,6 +104,17 @@ class AskConformance(Conformance):
         assert lost() == "late_answer"
         assert nothing_else_reaches(guest, "worker")
 
+    @proves("ask-1", "ask-9")
+    def test_a_request_that_is_answered_again_has_ended_and_no_other_ends_by_that(
+        self, space: Space, guest: Guest
+    ) -> None:
+        space.add(Worker, "worker")
+        for number in range(20):
+            message = request("worker", "answer_often") | {"id": f"{number}"}
+            answers = {f"{number} {which}" for which in ("first", "second", "third")}
+            assert guest.request(message, timeout=LIMIT) in answers
+        assert ask(guest, "worker", "ping") == "pong"
+
     @proves("ask-20")
     def test_what_has_timed_out_before_its_turn_is_not_begun(
         self, space: Space, guest: Guest, gate: Gate, witness: Witness
