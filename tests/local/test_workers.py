@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -123,7 +124,7 @@ def test_messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it
     def listener(letter: DeadLetter) -> None:
         assert letter.message is not None
         letters.append((letter.reason.value, letter.message["id"]))
-        if len(letters) == 3:
+        if len(letters) == 4:
             all_there.set()
 
     space.dead_letters.listen(listener)
@@ -131,13 +132,24 @@ def test_messages_that_a_dead_agent_had_not_begun_are_told_apart_from_the_one_it
     me.receive(PATIENCE)
     for number in ("first", "second"):
         me.send({"id": number, "to": "mortal", "action": {"name": "note", "args": {"number": 1}}})
-    assert me.proxy("witness").process() != process  # so those before have reached the mailbox
-    os.kill(process, signal.SIGKILL)
+    call = {"id": "asked", "to": "mortal", "action": {"name": "process"}}
+
+    async def ask_and_kill() -> None:
+        asked = asyncio.create_task(me.arequest(call, timeout=None))
+        await asyncio.sleep(0)  # so it is sent
+        # When this is answered, those before have reached the mailbox.
+        assert await me.proxy("witness").process.arequest() != process
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(AgentNotFound, match="mortal"):
+            await asyncio.wait_for(asked, PATIENCE)
+
+    asyncio.run(ask_and_kill())
     assert all_there.wait(PATIENCE)
     assert letters == [
         ("agent_died", "begun"),
         ("agent_removed", "first"),
         ("agent_removed", "second"),
+        ("agent_removed", "asked"),
     ]
 
 
