@@ -130,9 +130,9 @@ class Ledger:
         else:
             self._write("accepted", item)
 
-    def begun(self, sender: str, receiver: str, number: int) -> None:
-        """The receiver has the message."""
-        self._write("begun", Item(sender, receiver, number))
+    def begun(self, sender: str, receiver: str, number: int, *, by: str = "") -> None:
+        """The receiver has the message. `by` tells apart those who have the same id one after the other."""
+        self._write("begun", Item(sender, receiver, number), by)
 
     def dead(self, letter: DeadLetter) -> None:
         """A listener for `Space.dead_letters`: notes those messages that have a `number`."""
@@ -154,6 +154,12 @@ class Ledger:
         """How often this message has been begun so far."""
         item = Item(sender, receiver, number)
         return sum(event[:2] == ("begun", item) for event in self._events())
+
+    def begun_by(self, name: str) -> list[Item]:
+        """What the one of this name has begun with so far."""
+        return [
+            event.item for event in self._events() if (event.kind, event.detail) == ("begun", name)
+        ]
 
     def verdict(self) -> Verdict:
         """Read it all."""

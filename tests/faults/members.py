@@ -19,15 +19,18 @@ from agency import (
 )
 from tests.faults.ledger import Ledger
 
-__all__ = ["Awaiting", "Busy", "Gated", "Guarded", "Lasting", "Odd", "Recorder"]
+__all__ = ["Awaiting", "Busy", "Courier", "Gated", "Guarded", "Lasting", "Odd", "Once", "Recorder"]
 
 
 class Recorder(Agent):
-    """Writes into the ledger what it begins with, and then it may be killed."""
+    """Writes into the ledger what it begins with, and then it may be killed. One of several with the same
+    id writes its own name beside it.
+    """
 
-    def __init__(self, id: str, ledger: str | Path, **options: Any) -> None:
+    def __init__(self, id: str, ledger: str | Path, name: str = "", **options: Any) -> None:
         super().__init__(id, **options)
         self._ledger = Ledger(ledger)
+        self._name = name
 
     @action
     def process(self) -> int:
@@ -37,7 +40,7 @@ class Recorder(Agent):
     @action
     def note(self, number: int) -> None:
         """Begin with a message of that number."""
-        self._ledger.begun(self._current_message["from"], self.id, number)
+        self._ledger.begun(self._current_message["from"], self.id, number, by=self._name)
 
     @action
     def note_and_die(self, number: int) -> None:
@@ -60,6 +63,27 @@ class Gated(Recorder):
     def note(self, number: int) -> None:
         super().note(number)
         self._gate.wait()
+
+
+class Once(Recorder):
+    """Begins with no message twice, and with nothing that another process of its id was given. Computes
+    for some milliseconds each time, so that this is where it is killed.
+    """
+
+    @action(at_most_once=True)
+    def note(self, number: int) -> None:
+        super().note(number)
+        sum(range(300_000))
+
+
+class Courier(Recorder):
+    """Passes on to carl what it begins with."""
+
+    @action
+    def note(self, number: int) -> None:
+        super().note(number)
+        with self._ledger.sending(self.id, "carl", number):
+            self.send({"to": "carl", "action": {"name": "note", "args": {"number": number}}})
 
 
 class Lasting(Recorder):

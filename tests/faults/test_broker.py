@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from agency import Agent, AMQPSpace, MailboxFull
+from agency import Agent, AMQPSpace, MailboxFull, action
 from agency.spaces import amqp_space
 from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import WELL, options_for
@@ -20,7 +22,13 @@ from tests.faults.ledger import Ledger
 from tests.faults.load import TwoApplications, note, send_notes
 from tests.faults.members import Odd, Recorder
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
-from tests.faults.tools import begin, ends, eventually, make_short_of, queues_of
+from tests.faults.tools import (
+    begin,
+    ends,
+    eventually,
+    make_short_of,
+    queues_of,
+)
 from tests.programs import PATIENCE, Program
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -208,7 +216,7 @@ def shared(vhost: BrokerAddress, figures: Figures) -> Iterator[AMQPSpace]:
 def test_a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew(
     shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_receivers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=3)
+    begun_again_or_anew(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=3)
 
 
 @pytest.mark.long
@@ -216,10 +224,10 @@ def test_a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_ag
 def test_a_hundred_receivers_are_killed_at_random(
     shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
 ) -> None:
-    kill_receivers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=100)
+    begun_again_or_anew(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=100)
 
 
-def kill_receivers(
+def begun_again_or_anew(
     space: AMQPSpace,
     vhost: BrokerAddress,
     ledger: Ledger,
@@ -229,26 +237,108 @@ def kill_receivers(
     kills: int,
 ) -> None:
     """Nothing is lost and order is kept; what had been begun may be begun again by the successor."""
-    ann = space.join("ann")
-    number = 0
-    for _ in range(kills):
-        with receiver(vhost, path) as program:
-            program.wait_for("serves")
-            count = chance.randrange(1, 100)
-            send_notes(ledger, ann, "bob", range(number, number + count))
-            number += count
-            ledger.fault("receiver killed")
-            program.kill()
-            program.end()
+    senders = [space.join(name) for name in SENDERS]
+    kill_receivers(senders, vhost, ledger, path, chance=chance, kills=kills, kind="Recorder")
     with receiver(vhost, path):
         eventually(lambda: not ledger.verdict().lost, lambda: str(ledger.verdict()))
     verdict = ledger.verdict()
     assert verdict.is_clean(duplicates_allowed=True), verdict
 
 
-def receiver(vhost: BrokerAddress, path: Path) -> Program:
-    environment = ENVIRONMENT | {"AMQP_URL": f"{vhost.url()}?heartbeat=1"}
-    return Program(PROGRAMS / "receives.py", "killed", str(path), env=environment)
+def test_what_is_run_at_most_once_is_begun_once_or_told_when_its_receivers_are_killed_at_random(
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    begun_once_or_told(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_what_is_run_at_most_once_while_a_hundred_receivers_are_killed(
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    begun_once_or_told(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=100)
+    assert ledger.count("dead")
+
+
+class Told(Agent):
+    """Counts the errors that it gets."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.errors = 0
+
+    @action
+    def error(self, error: str = "", original_message_id: str | None = None) -> None:
+        self.errors += 1
+
+
+def begun_once_or_told(
+    space: AMQPSpace,
+    vhost: BrokerAddress,
+    ledger: Ledger,
+    path: Path,
+    *,
+    chance: random.Random,
+    kills: int,
+) -> None:
+    """Nothing is begun twice. What is not begun is a dead letter, and its sender is told."""
+    senders = [space.add(Told(name)) for name in SENDERS]
+    kill_receivers(senders, vhost, ledger, path, chance=chance, kills=kills, kind="Once")
+    with receiver(vhost, path, "Once"):
+        eventually(lambda: not ledger.verdict().silent, lambda: str(ledger.verdict()))
+        eventually(lambda: sum(one.errors for one in senders) >= ledger.count("dead"))
+    verdict = ledger.verdict()
+    assert verdict.is_clean(losses_told=True), verdict
+    assert verdict.accepted == verdict.attempted
+    assert verdict.dead.keys() <= {"perhaps_begun"}
+
+
+SENDERS = ("ann", "bea", "cem")
+"""So many that a receiver always has mail of one of them when it is killed."""
+
+
+def kill_receivers(
+    senders: Sequence[Agent],
+    vhost: BrokerAddress,
+    ledger: Ledger,
+    path: Path,
+    *,
+    chance: random.Random,
+    kills: int,
+    kind: str,
+) -> None:
+    """Each while all send to it; they go on to send when there is none."""
+    number = 0
+    for _ in range(kills):
+        with receiver(vhost, path, kind) as program:
+            program.wait_for("serves")
+            count = chance.randrange(10, 40)
+            enough = ledger.count("begun") + chance.randrange(1, 2 * count)
+            numbers = range(number, number + count)
+            number += count
+            sending = [
+                begin(partial(send_notes, ledger, sender, "bob", numbers)) for sender in senders
+            ]
+            eventually(lambda enough=enough: ledger.count("begun") >= enough)  # type: ignore[misc]
+            ledger.fault("receiver killed")
+            program.kill()
+            program.end()
+            for one in sending:
+                ends(one.result)
+
+
+def receiver(
+    vhost: BrokerAddress,
+    path: Path,
+    kind: str = "Recorder",
+    *,
+    port: int | None = None,
+    heartbeat: int = 1,
+) -> Program:
+    """An application with a bob of this kind, who will be killed."""
+    where = replace(vhost, port=port or vhost.port)
+    environment = ENVIRONMENT | {"AMQP_URL": f"{where.url()}?heartbeat={heartbeat}"}
+    return Program(PROGRAMS / "receives.py", "killed", str(path), kind, env=environment)
 
 
 def test_a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted(
