@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import pytest
 
 from agency import Agent, AMQPSpace, MailboxFull, action
@@ -21,6 +22,7 @@ from tests.faults.figures import Figures
 from tests.faults.ledger import Ledger
 from tests.faults.load import TwoApplications, note, send_notes
 from tests.faults.members import Odd, Recorder
+from tests.faults.proxy import Proxy
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
 from tests.faults.tools import (
     begin,
@@ -28,6 +30,7 @@ from tests.faults.tools import (
     eventually,
     make_short_of,
     queues_of,
+    suspend,
 )
 from tests.programs import PATIENCE, Program
 
@@ -339,6 +342,110 @@ def receiver(
     where = replace(vhost, port=port or vhost.port)
     environment = ENVIRONMENT | {"AMQP_URL": f"{where.url()}?heartbeat={heartbeat}"}
     return Program(PROGRAMS / "receives.py", "killed", str(path), kind, env=environment)
+
+
+# What an action has sent, and its process is killed
+
+
+def test_what_a_process_passed_on_until_it_was_killed_at_random_is_all_there(
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    kill_couriers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_what_fifty_processes_passed_on_until_they_were_killed(
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, seed: random.Random
+) -> None:
+    kill_couriers(shared, vhost, ledger, tmp_path / "ledger", chance=seed, kills=50)
+
+
+def kill_couriers(
+    space: AMQPSpace,
+    vhost: BrokerAddress,
+    ledger: Ledger,
+    path: Path,
+    *,
+    chance: random.Random,
+    kills: int,
+) -> None:
+    """Every other one is killed while it hears of nothing that it sent whether it is safe. Carl has all
+    that any of them sent, in order, and may have it twice.
+    """
+    space.add(Recorder, "carl", path)
+    ann = space.join("ann")
+    number = 0
+    with Proxy(vhost.port) as proxy:
+        for turn in range(kills):
+            with receiver(vhost, path, "Courier", port=proxy.port) as program:
+                program.wait_for("serves")
+                if turn % 2:
+                    proxy.swallow("confirm")
+                count = chance.randrange(10, 100)
+                enough = ledger.count("begun") + chance.randrange(1, count)
+                numbers = range(number, number + count)
+                sending = begin(partial(send_notes, ledger, ann, "bob", numbers))
+                number += count
+                eventually(lambda enough=enough: ledger.count("begun") >= enough)  # type: ignore[misc]
+                ledger.fault("courier killed")
+                program.kill()
+                program.end()
+                ends(sending.result)
+                proxy.swallow()
+    with receiver(vhost, path, "Courier"):
+        eventually(lambda: ledger.times_begun("bob", "carl", number - 1) > 0)
+    verdict = ledger.verdict()
+    assert verdict.is_clean(duplicates_allowed=True), verdict
+
+
+def test_a_message_waits_on_the_broker_until_its_receiver_hears_that_what_it_sent_is_safe(
+    shared: AMQPSpace, vhost: BrokerAddress, ledger: Ledger, tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger"
+    shared.add(Recorder, "carl", path)
+    with Proxy(vhost.port) as proxy:
+        with receiver(vhost, path, "Courier", port=proxy.port) as program:
+            program.wait_for("serves")
+            proxy.swallow("confirm")
+            send_notes(ledger, shared.join("ann"), "bob", range(20))
+            eventually(lambda: ledger.count("begun") == 40)
+            ledger.fault("courier killed")
+            program.kill()
+            program.end()
+        with receiver(vhost, path, "Courier"):
+            eventually(
+                lambda: all(ledger.times_begun("ann", "bob", number) == 2 for number in range(20))
+            )
+    assert ledger.verdict().is_clean(duplicates_allowed=True)
+
+
+def test_what_a_process_had_sent_and_the_broker_had_not_taken_when_it_was_killed_is_sent_again(
+    own_broker: Broker, ledger: Ledger, tmp_path: Path, figures: Figures
+) -> None:
+    """The broker is short of memory: it gives out mail and takes none. The process goes on, and what it
+    sends is in its own memory.
+    """
+    where, path = own_broker.address, tmp_path / "ledger"
+    with figures.stopping(AMQPSpace(options_for(where), exchange="killed")) as space:
+        space.add(Recorder, "carl", path)
+        ann = space.join("ann")
+        with receiver(where, path, "Courier", heartbeat=60) as program:
+            program.wait_for("serves")
+            bob = psutil.Process(ann.proxy("bob").process())
+            suspend(bob)
+            send_notes(ledger, ann, "bob", range(20))
+            make_short_of(own_broker, "memory")
+            bob.resume()
+            eventually(lambda: ledger.times_begun("ann", "bob", 19) == 1)
+            ledger.fault("courier killed")
+            program.kill()
+            program.end()
+        relieve(own_broker)
+        with receiver(where, path, "Courier"):
+            eventually(lambda: ledger.times_begun("bob", "carl", 19) > 0)
+    verdict = ledger.verdict()
+    assert verdict.is_clean(duplicates_allowed=True), verdict
 
 
 def test_a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted(
