@@ -27,6 +27,7 @@ from tests.programs import PATIENCE
 
 __all__ = [
     "begin",
+    "consumers_of",
     "ends",
     "eventually",
     "leaves_nothing_behind",
@@ -78,6 +79,15 @@ def queues_of(broker: BrokerAddress) -> dict[str, int]:
         "list_queues", "--vhost", broker.vhost, "name", "messages", "--no-table-headers"
     )
     return {name: int(count) for name, count in (line.split("\t") for line in lines.splitlines())}
+
+
+def consumers_of(broker: BrokerAddress, queue: str) -> int:
+    """How many take mail from this queue of the broker's virtual host."""
+    lines = broker.rabbitmqctl(
+        "list_queues", "--vhost", broker.vhost, "name", "consumers", "--no-table-headers"
+    )
+    counts = dict(line.split("\t") for line in lines.splitlines())
+    return int(counts[queue])
 
 
 def make_short_of(broker: Broker, need: Literal["memory", "disk"]) -> None:
