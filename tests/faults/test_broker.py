@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -148,6 +148,74 @@ def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Bro
     sending = begin(lambda: me.send(note(1, to="odd")))
     ends(space.destroy)
     assert sending.exception(PATIENCE) is not None
+
+
+# Connections that an operator closes
+
+
+@pytest.fixture
+def watched_load(
+    vhost: BrokerAddress, ledger: Ledger, tmp_path: Path, figures: Figures
+) -> Iterator[TwoApplications]:
+    """On the shared broker, in a virtual host whose connections are all of this load."""
+    options = options_for(vhost, heartbeat=60)
+    load = TwoApplications(options, ledger, tmp_path / "ledger", figures)
+    yield load
+    load.destroy()
+
+
+@pytest.mark.parametrize("purpose", ["publishing", "consuming"])
+def test_the_half_of_a_link_that_the_broker_closes_is_made_again_under_load(
+    vhost: BrokerAddress,
+    watched_load: TwoApplications,
+    caplog: pytest.LogCaptureFixture,
+    purpose: str,
+) -> None:
+    """The sender's and the receiver's; the other half of each goes on."""
+    closed = [pid for pid, what in connections_of(vhost) if purpose in what]
+    assert len(closed) == 2
+    under_load(watched_load, partial(close, vhost, *closed))
+    assert is_clean(watched_load.ledger)
+    assert watched_load.ledger.count("accepted") == 200
+    eventually(lambda: caplog.text.count(f"{purpose} connection lost") == 2)
+    assert caplog.text.count("connection lost") == 2
+
+
+@pytest.mark.long
+def test_connections_that_an_operator_closes_ten_times_at_random_cost_no_message(
+    vhost: BrokerAddress, watched_load: TwoApplications, seed: random.Random
+) -> None:
+    for _ in range(10):
+        eventually(lambda: len(connections_of(vhost)) == 4)
+        pid, _ = seed.choice(sorted(connections_of(vhost)))
+        under_load(watched_load, partial(close, vhost, pid))
+    assert is_clean(watched_load.ledger)
+    assert watched_load.ledger.count("accepted") == 2000
+
+
+def under_load(load: TwoApplications, harm: Callable[[], object]) -> None:
+    """In the midst of 200 messages."""
+    before = load.number
+    sending = begin(lambda: load.send(200))
+    eventually(lambda: load.ledger.count("begun") > before)
+    load.ledger.fault("connection closed")
+    harm()
+    ends(sending.result, limit=60.0)
+
+
+def connections_of(vhost: BrokerAddress) -> list[tuple[str, str]]:
+    """Of each connection to the virtual host, the process that serves it, and what the client says it is."""
+    lines = vhost.rabbitmqctl(
+        "list_connections", "pid", "vhost", "client_properties", "--no-table-headers"
+    )
+    rows = (line.split("\t") for line in lines.splitlines())
+    return [(pid, what) for pid, where, what in rows if where == vhost.vhost]
+
+
+def close(vhost: BrokerAddress, *pids: str) -> None:
+    """As an operator does it."""
+    for pid in pids:
+        vhost.rabbitmqctl("close_connection", pid, "closed by a test")
 
 
 # Full mailboxes
