@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 
 from agency import Agent, AMQPSpace, MailboxFull, action
 from agency.spaces import amqp_space
+from agency.spaces.amqp_topology import Topology
 from tests.broker import Broker, BrokerAddress
 from tests.faults.conftest import WELL, options_for
 from tests.faults.figures import Figures
@@ -26,6 +28,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.test_workers import ENVIRONMENT, PROGRAMS
 from tests.faults.tools import (
     begin,
+    consumers_of,
     ends,
     eventually,
     make_short_of,
@@ -148,6 +151,36 @@ def test_a_space_may_be_destroyed_while_the_broker_takes_nothing(own_broker: Bro
     sending = begin(lambda: me.send(note(1, to="odd")))
     ends(space.destroy)
     assert sending.exception(PATIENCE) is not None
+
+
+class Late(Agent):
+    """Begins, and sends on when it is let go."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.begun, self.go, self.sent = (threading.Event() for _ in range(3))
+
+    @action
+    def send_on(self) -> None:
+        self.begun.set()
+        self.go.wait(PATIENCE)
+        self.send(note(1, to="odd"))
+        self.sent.set()
+
+
+def test_what_a_destroyed_space_could_not_send_to_a_dead_broker_is_named_in_the_log(
+    own_broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = AMQPSpace(options_for(own_broker.address), grace=0.5)
+    late = space.add(Late("late"))
+    space.join("me").send({"to": "late", "action": {"name": "send_on"}})
+    assert late.begun.wait(PATIENCE)
+    own_broker.kill()
+    eventually(lambda: "publishing connection lost" in caplog.text)
+    late.go.set()
+    assert late.sent.wait(PATIENCE)
+    ends(space.destroy)
+    assert "1 messages were not sent, to odd" in caplog.text
 
 
 # Connections that an operator closes
@@ -410,6 +443,23 @@ def receiver(
     where = replace(vhost, port=port or vhost.port)
     environment = ENVIRONMENT | {"AMQP_URL": f"{where.url()}?heartbeat={heartbeat}"}
     return Program(PROGRAMS / "receives.py", "killed", str(path), kind, env=environment)
+
+
+def test_the_mailbox_of_a_receiver_that_was_killed_waits_ten_minutes_for_a_successor(
+    shared: AMQPSpace, vhost: BrokerAddress, tmp_path: Path
+) -> None:
+    """The broker deletes it if nobody has taken mail from it for as long."""
+    with receiver(vhost, tmp_path / "ledger") as program:
+        program.wait_for("serves")
+        program.kill()
+        program.end()
+    mailbox = Topology("killed").mailbox("bob")
+    eventually(lambda: consumers_of(vhost, mailbox) == 0)
+    shared.join("ann").send(note(1))
+    assert queues_of(vhost)[mailbox] == 1
+    lines = vhost.rabbitmqctl("list_queues", "--vhost", vhost.vhost, "name", "arguments")
+    (line,) = [line for line in lines.splitlines() if line.startswith(f"{mailbox}\t")]
+    assert '{"x-expires",600000}' in line
 
 
 # What an action has sent, and its process is killed
