@@ -450,7 +450,12 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_thousand_messages_arrive_in_order_while_connections_are_cut",
             "a_cut_is_reported_and_the_id_and_its_mail_come_back",
         )
-        + _tests(_AMQP, "mail_of_an_agent_survives_a_cut_and_runs_once"),
+        + _tests(_AMQP, "mail_of_an_agent_survives_a_cut_and_runs_once")
+        + _tests(
+            "faults/test_broker.py",
+            "connections_that_an_operator_closes_ten_times_at_random_cost_no_message",
+            "the_half_of_a_link_that_the_broker_closes_is_made_again_under_load",
+        ),
     ),
     Fault(
         24,
@@ -514,6 +519,16 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_stream_that_is_run_at_most_once_ends_as_unknown",
             "a_sender_that_does_not_wait_gets_an_error_for_all_that_the_dead_process_had_been_given",
             "a_cut_link_keeps_nothing_from_being_run_that_is_run_at_most_once",
+        )
+        + _tests(
+            "faults/test_broker.py",
+            "what_is_run_at_most_once_is_begun_once_or_told_when_its_receivers_are_killed_at_random",
+            "what_is_run_at_most_once_while_a_hundred_receivers_are_killed",
+            "a_message_waits_on_the_broker_until_its_receiver_hears_that_what_it_sent_is_safe",
+            "what_a_process_had_sent_and_the_broker_had_not_taken_when_it_was_killed_is_sent_again",
+            "what_a_process_passed_on_until_it_was_killed_at_random_is_all_there",
+            "what_fifty_processes_passed_on_until_they_were_killed",
+            "the_mailbox_of_a_receiver_that_was_killed_waits_ten_minutes_for_a_successor",
         ),
         lacking="Of an action that is `at_most_once`, nothing runs that a dead process had been given, begun or "
         "not: up to 256 messages. If broker and receiver are killed at the same moment, a mark may be lost.",
@@ -649,6 +664,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             _LINK,
             "durable_mail_and_unsent_mail_survive_a_restart_of_the_server",
             "mail_survives_a_server_that_is_killed",
+        )
+        + _tests(
+            "faults/test_broker.py",
+            "what_a_destroyed_space_could_not_send_to_a_dead_broker_is_named_in_the_log",
         ),
     ),
     Fault(
