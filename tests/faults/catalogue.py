@@ -55,7 +55,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         2,
-        "An action raises what ends a program: SystemExit, KeyboardInterrupt.",
+        "An action raises what ends a program, a generator or a task: SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError.",
         _conformance(
             "an_agent_survives_whatever_its_action_raises",
             "an_agent_survives_what_an_async_action_raises",
@@ -201,6 +201,9 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "unit/test_calls.py",
             "an_answer_to_another_question_does_not_count",
             "nothing_is_left_of_calls_that_timed_out",
+        )
+        + _conformance(
+            "a_request_that_is_answered_again_has_ended_and_no_other_ends_by_that",
         ),
     ),
     Fault(
@@ -483,6 +486,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "amqp/test_inbox.py",
             "what_one_sender_wrote_is_known_again_however_much_others_send",
             "what_is_still_being_handled_is_known_again_whatever_else_comes",
+        )
+        + _tests(
+            "faults/test_broker.py",
+            "a_message_waits_on_the_broker_until_its_receiver_hears_that_what_it_sent_is_safe",
         ),
     ),
     Fault(
@@ -539,6 +546,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         _tests(
             "faults/test_broker.py",
             "a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted",
+        )
+        + _tests(
+            "faults/test_broker.py",
+            "what_a_process_passed_on_until_it_was_killed_at_random_is_all_there",
+            "what_fifty_processes_passed_on_until_they_were_killed",
         ),
     ),
     Fault(
@@ -692,6 +704,10 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         + _tests(
             "amqp/test_sending.py",
             "a_request_that_finds_no_room_ends_when_nobody_waits_for_it_any_more",
+        )
+        + _tests(
+            "faults/test_broker.py",
+            "what_a_process_had_sent_and_the_broker_had_not_taken_when_it_was_killed_is_sent_again",
         ),
     ),
     Fault(
