@@ -55,7 +55,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     ),
     Fault(
         2,
-        "An action raises what ends a program, a generator or a task: SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError.",
+        "An action raises what ends a program, a generator or a task: SystemExit, GeneratorExit, CancelledError.",
         _conformance(
             "an_agent_survives_whatever_its_action_raises",
             "an_agent_survives_what_an_async_action_raises",
