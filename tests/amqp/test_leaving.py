@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -48,17 +47,6 @@ class Blocked(Agent):
         self.begun += 1
 
 
-@pytest.fixture
-def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
-    with Proxy(broker.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def topology() -> Topology:
-    return Topology(f"leaving-{uuid.uuid4().hex}")
-
-
 def space_of(topology: Topology, broker: BrokerAddress, port: int, heartbeat: int = 1) -> AMQPSpace:
     return AMQPSpace(
         options_for(broker, hostname="127.0.0.1", port=port, heartbeat=heartbeat),
@@ -85,11 +73,6 @@ def two(broker: BrokerAddress, proxy: Proxy, topology: Topology) -> Iterator[Two
     ):
         home.add(Worker("bob"))
         yield TwoSpaces(home, elsewhere, proxy, topology)
-
-
-@pytest.fixture
-def prefetch_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agency.spaces.amqp_space._PREFETCH", 1)
 
 
 def queues(topology: Topology, broker: BrokerAddress) -> list[str]:

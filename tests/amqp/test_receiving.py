@@ -6,8 +6,6 @@ import json
 import os
 import queue
 import threading
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from agency.spaces.amqp_link import Delivery, Link, Outcome, Topology
 from tests.amqp.test_link import Box, send
 from tests.broker import BrokerAddress
 from tests.faults.conftest import options_for
-from tests.faults.proxy import Proxy
 from tests.faults.tools import eventually, queues_of, suspend
 from tests.programs import PATIENCE, Program
 
@@ -55,22 +52,6 @@ def block() -> dict[str, object]:
 
 def work(n: int) -> dict[str, object]:
     return {"to": "bob", "action": {"name": "work", "args": {"n": n}}}
-
-
-@pytest.fixture
-def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
-    with Proxy(broker.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def topology() -> Topology:
-    return Topology(f"receiving-{uuid.uuid4().hex}")
-
-
-@pytest.fixture
-def prefetch_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agency.spaces.amqp_space._PREFETCH", 1)
 
 
 def space_of(topology: Topology, broker: BrokerAddress, port: int | None = None) -> AMQPSpace:

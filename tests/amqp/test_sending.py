@@ -6,7 +6,6 @@ import itertools
 import logging
 import resource
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,17 +30,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 numbers = itertools.count()
 
 OpenLink = Callable[..., Link]
-
-
-@pytest.fixture
-def proxy(broker: BrokerAddress) -> Iterator[Proxy]:
-    with Proxy(broker.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def topology() -> Topology:
-    return Topology(f"sending-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

@@ -488,7 +488,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "what_is_still_being_handled_is_known_again_whatever_else_comes",
         )
         + _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "a_message_waits_on_the_broker_until_its_receiver_hears_that_what_it_sent_is_safe",
         ),
     ),
@@ -514,7 +514,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         29,
         "A receiver on AMQP is killed in an action.",
         _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "a_receiver_killed_in_an_action_has_a_successor_who_begins_everything_again_or_anew",
             "a_hundred_receivers_are_killed_at_random",
         )
@@ -528,7 +528,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_cut_link_keeps_nothing_from_being_run_that_is_run_at_most_once",
         )
         + _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "what_is_run_at_most_once_is_begun_once_or_told_when_its_receivers_are_killed_at_random",
             "what_is_run_at_most_once_while_a_hundred_receivers_are_killed",
             "a_message_waits_on_the_broker_until_its_receiver_hears_that_what_it_sent_is_safe",
@@ -544,11 +544,11 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         30,
         "A sender is killed while it sends.",
         _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "a_sender_killed_while_it_sends_has_lost_nothing_that_was_accepted",
         )
         + _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "what_a_process_passed_on_until_it_was_killed_at_random_is_all_there",
             "what_fifty_processes_passed_on_until_they_were_killed",
         ),
@@ -652,7 +652,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
         37,
         "A process forks while it is connected, or while its agents come and go.",
         _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "a_process_that_was_forked_cannot_disturb_the_link_of_its_parent",
         )
         + _tests(
@@ -706,7 +706,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
             "a_request_that_finds_no_room_ends_when_nobody_waits_for_it_any_more",
         )
         + _tests(
-            "faults/test_broker.py",
+            "faults/test_killed_members.py",
             "what_a_process_had_sent_and_the_broker_had_not_taken_when_it_was_killed_is_sent_again",
         ),
     ),
@@ -1067,7 +1067,9 @@ ANY_ORDER: Final = (
         "a_space_does_what_its_model_does",
         "a_space_does_what_its_model_does_for_long",
     )
-    + _tests("faults/test_broker.py", "agents_that_are_removed_leave_no_queue_on_the_broker")
+    + _tests(
+        "faults/test_killed_members.py", "agents_that_are_removed_leave_no_queue_on_the_broker"
+    )
     + _tests("faults/test_soak.py", "all_faults_at_random_for_hours")
 )
 """Tests that are of no single fault: anything in any order, and its traces."""

@@ -18,13 +18,7 @@ from tests.broker import Broker, BrokerAddress
 from tests.faults.figures import Figures, Row, table
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Proxy
-
-WELL = """
-    application:set_env(rabbit, consumer_timeout, 1800000),
-    vm_memory_monitor:set_vm_memory_high_watermark(0.4),
-    rabbit_disk_monitor:set_disk_free_limit("1MB").
-"""
-"""Undoes, in Erlang, what tests set on a broker."""
+from tests.faults.tools import relieve
 
 MakeSpace = Callable[..., Space]
 
@@ -94,7 +88,7 @@ def own_broker(_victim: Broker) -> Iterator[Broker]:
     _victim.thaw()
     if _victim.pid is None:
         _victim.start()
-    _victim.rabbitmqctl("eval", WELL)
+    relieve(_victim)
 
 
 @pytest.fixture

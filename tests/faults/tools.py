@@ -33,10 +33,17 @@ __all__ = [
     "leaves_nothing_behind",
     "make_short_of",
     "queues_of",
+    "relieve",
     "suspend",
 ]
 
 _Value = TypeVar("_Value")
+
+_WELL = """
+    application:set_env(rabbit, consumer_timeout, 1800000),
+    vm_memory_monitor:set_vm_memory_high_watermark(0.4),
+    rabbit_disk_monitor:set_disk_free_limit("1MB").
+"""  # in Erlang
 
 
 @contextmanager
@@ -88,6 +95,11 @@ def consumers_of(broker: BrokerAddress, queue: str) -> int:
     )
     counts = dict(line.split("\t") for line in lines.splitlines())
     return int(counts[queue])
+
+
+def relieve(broker: Broker) -> None:
+    """End all alarms, and undo whatever else tests set on a broker."""
+    broker.rabbitmqctl("eval", _WELL)
 
 
 def make_short_of(broker: Broker, need: Literal["memory", "disk"]) -> None:
