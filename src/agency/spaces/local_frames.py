@@ -105,7 +105,8 @@ class Frame(IntEnum):
     """From a worker: it has left. `from` is its place, `to` how many messages for it have arrived.
     """
     STOP = 10
-    """From the application to a worker: let all agents leave and end. `to` is the worker's number.
+    """From the application to a worker: let all agents leave and end. `to` is the worker's number, the
+    payload the seconds that their actions in progress are given.
     """
     WORKER_GONE = 11
     """From the hub: a worker's process has ended. `to` is its number. If there is a payload, it has

@@ -61,6 +61,8 @@ _EVERYBODY: Final = BROADCAST.encode()
 _UNWANTED: Final = "it was removed before it was there"
 _DIED: Final = "its process died"
 _HALT_TIME: Final = 5.0  # seconds for a worker to say that it begins with nothing more
+_CLEANING_TIME: Final = 2.0
+"""Seconds beyond the grace for workers to clean up behind agents whose actions have not ended."""
 
 
 @dataclass(eq=False)
@@ -486,8 +488,9 @@ class LocalSpace(Space):
     def _stop(self, worker: _Worker) -> None:
         worker.stopping = True
         if self._link is not None:
+            grace = b"%f" % self.grace_left()
             try:
-                self._link.send(frame(Frame.STOP, str(worker.number).encode()))
+                self._link.send(frame(Frame.STOP, str(worker.number).encode(), payload=grace))
             except NotAccepted:
                 worker.gone.set()  # with the hub
 
@@ -686,7 +689,7 @@ class LocalSpace(Space):
                 self._stop(worker)
         if nursery is None:
             return
-        limit = time.monotonic() + self.grace_left() + 1
+        limit = time.monotonic() + self.grace_left() + _CLEANING_TIME
         for worker in workers:
             if not worker.gone.wait(max(0.0, limit - time.monotonic())):
                 logger.warning("%s did not end and is killed", worker)

@@ -282,7 +282,7 @@ class _WorkerSpace(Space):
                 leaving.resident.begin_to_leave()
             self.tasks.put(lambda: self._let_leave(leaving))
         elif kind == Frame.STOP:
-            self._is_to_end = True
+            self._is_to_end, self._grace = True, float(data[payload:])
             self.tasks.put(None)
         elif kind == Frame.HALT:
             self.halt()
