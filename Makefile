@@ -7,8 +7,8 @@ ARGS :=
 export SEED MINUTES
 # In a process of its own, as in a program: transformers imports itself piece by piece, and minds who did so before.
 MODELS := tests/demo/test_chatty_ai.py
-# Where tests take minutes, the stacks that faulthandler shows after one are noise, and so are outcomes that may be unknown.
-LONG := -o faulthandler_timeout=0 -r fEs
+# Where tests take minutes, the stacks that faulthandler shows after one are noise.
+LONG := -o faulthandler_timeout=0
 QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
 .DEFAULT_GOAL := help
