@@ -133,7 +133,7 @@ class Resident:
 
     def deliver(self, envelope: Envelope, *, waits: bool = False) -> None:
         """Take a message in: hand it to the call that it answers, or put it into the mailbox, however
-        full that is. Never blocks or raises.
+        full that is. Never blocks; raises only with `waits`.
 
         May be called from any thread; messages of one sender must be delivered in the order in
         which they were sent.

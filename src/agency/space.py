@@ -228,7 +228,7 @@ class Space(ABC):
         holds.
 
         Idempotent; a second caller waits for the first, unless it is an action or a callback of an
-        agent. Requests in progress end with an error. Takes at most about 12 seconds even if
+        agent. Requests in progress end with an error. Takes at most about 15 seconds even if
         actions never end, and one more for each agent whose `before_remove` does not; these are
         named in the log. In a forked child it does nothing.
         """

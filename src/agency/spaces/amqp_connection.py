@@ -128,10 +128,9 @@ class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
         transport = self._transport
         if not self.is_open or type(transport) is not PlainTransport or transport._tx_buffers:
             return 0
+        # While it is being dropped, what waited has been thrown away, and nothing may pass that.
         if transport._state != transport._STATE_ACTIVE:
-            return (
-                0  # it is being dropped: what waited has been thrown away, and nothing may pass it
-            )
+            return 0
         try:
             return int(transport._sock.send(data))
         except OSError:  # full, or lost, which pika finds out by itself

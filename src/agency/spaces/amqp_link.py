@@ -2,9 +2,9 @@
 pika sits.
 
 It moves bytes and knows nothing of agents or messages. Above: `agency.spaces.amqp_space`. Below,
-each on the link's one I/O thread: `amqp_publisher` (with `amqp_outbox` and `amqp_refusals`) and `amqp_members`, each on
-an `amqp_connection` of its own; the names on the server are in `amqp_topology`. Importing this
-module needs the extra `amqp`.
+each on the link's one I/O thread: `amqp_publisher` (with `amqp_outbox` and `amqp_refusals`) and
+`amqp_members`, each on an `amqp_connection` of its own; the names on the server are in
+`amqp_topology`. Importing this module needs the extra `amqp`.
 
 A lost connection is made again for as long as the link lives, with random delays of 0 to 10 s. Then
 unconfirmed messages are written again, in order and with the same message id, before new ones:

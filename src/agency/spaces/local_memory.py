@@ -1,6 +1,6 @@
 """The memory that a process of a LocalSpace shares with the hub.
 
-    from the start      the outbox: four words, then a ring of bytes
+    from the start      the outbox: some words, then a ring of bytes
     from `_BOARD`       the board: a byte for each mailbox that is full, by `place_on_board`
     from `_PROGRESS`    a worker's progress: two words for each agent that it ever had
     from `_SHELVES`     a shelf for large frames to the hub, and one for those from it
