@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import socket
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import amqp
 import pytest
 
 from agency.errors import AgentIdInUse, BrokerRefused, BrokerUnreachable, SpaceClosed
+from agency.spaces.amqp_connection import IOLoop, IOServices
 from agency.spaces.amqp_link import Delivery, Link, Outcome, Properties, Topology
 from agency.spaces.amqp_options import AMQPOptions
 from agency.spaces.amqp_topology import LEASE_ARGUMENTS
@@ -734,6 +736,30 @@ def test_no_server_is_reported_with_address_and_reason() -> None:
     options = AMQPOptions(hostname="127.0.0.1", port=port, connect_timeout=0.3)
     with pytest.raises(BrokerUnreachable, match=f"127.0.0.1:{port}.*refused"):
         Link.connect(options, Topology("test"))
+
+
+def test_a_connection_reset_in_the_moment_it_is_made_is_one_that_failed() -> None:
+    """As by a proxy whose server is down. It is no unexpected error, and the other connection goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        far.close()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    outcomes: list[Any] = []
+
+    def done(outcome: Any) -> None:
+        outcomes.append(outcome)
+        loop.stop()
+
+    loop = IOLoop(lambda: None)
+    IOServices(loop).create_streaming_connection(pytest.fail, client, done)
+    assert not outcomes  # pika expects to be told later
+    loop.start()
+    loop.close()
+    assert [type(one) for one in outcomes] == [OSError]
+    assert client.fileno() == -1
 
 
 def test_a_server_that_never_answers_is_reported_with_its_address() -> None:

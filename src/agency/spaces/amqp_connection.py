@@ -12,11 +12,13 @@ import itertools
 import logging
 import random
 import re
+import socket
 import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from agency.errors import MissingExtra
@@ -30,12 +32,13 @@ try:
     from pika.adapters.select_connection import IOLoop as SelectLoop
     from pika.adapters.select_connection import SelectConnection
     from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport as PlainTransport
+    from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 except ImportError as error:
     raise MissingExtra(
         "AMQPSpace needs the AMQP client pika: pip install 'agency-space[amqp]'"
     ) from error
 
-__all__ = ["Connection", "IOLoop", "backoff"]
+__all__ = ["Connection", "IOLoop", "IOServices", "backoff"]
 
 _HANDSHAKE_REFUSALS: Final = (
     pika.exceptions.ProbableAuthenticationError,
@@ -84,6 +87,30 @@ class IOLoop(SelectLoop):  # type: ignore[misc]  # pika has no types
     def wake(self) -> None:
         """See to it that there is another turn. From any thread; on the loop's own there is anyway."""
         self._poller.wake_threadsafe()
+
+
+class IOServices(SelectorIOServicesAdapter):  # type: ignore[misc]  # pika has no types
+    """What pika connects with, on the loop. A connection that the other side resets in the moment it is made
+    is one that failed: pika 1.4.4 raises an error into the loop, and nobody who connects is told.
+    """
+
+    def create_streaming_connection(
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: socket.socket,
+        on_done: Callable[[Any], None],
+        ssl_context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+    ) -> Any:
+        try:
+            return super().create_streaming_connection(
+                protocol_factory, sock, on_done, ssl_context, server_hostname
+            )
+        except ValueError as error:
+            reason = error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            return self.call_later(0, partial(on_done, reason))
 
 
 class _Wire(SelectConnection):  # type: ignore[misc]  # pika has no types
@@ -244,7 +271,7 @@ class Connection:
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
             on_close_callback=self._closed,
-            custom_ioloop=self._loop,
+            custom_ioloop=IOServices(self._loop),
         )
 
     def channel(self, on_open: Callable[[Any], None]) -> None:
