@@ -255,12 +255,12 @@ class Broker:
             if _wait_until(partial(self._is_up, self._boots()), self._launch(), START_LIMIT):
                 return
             self._end(signal.SIGKILL)
-            if not first or "eaddrinuse" not in self._said():
+            if not first or "eaddrinuse" not in self._log_text():
                 break
             # Someone took one of the ports between our asking and our using it.
             self.port, self._distribution_port = free_port(), free_port()
             shutil.rmtree(self.folder / "data", ignore_errors=True)
-        raise BrokerError(f"RabbitMQ does not start:\n{self._said()[-4000:]}")
+        raise BrokerError(f"RabbitMQ does not start:\n{self._log_text()[-4000:]}")
 
     def stop(self) -> None:
         """End the node in order, as an operator would; returns when it has ended. Its data stay."""
@@ -399,7 +399,7 @@ class Broker:
         with self._log.open("rb") as lines:
             return sum(b"Server startup complete" in line for line in lines)
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
 

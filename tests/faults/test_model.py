@@ -375,7 +375,7 @@ def test_a_space_does_what_its_model_does_for_long(
     kind: str, request: pytest.FixtureRequest, figures: Figures
 ) -> None:
     """On AMQP the link breaks at random besides: most of its time goes by between attempts to connect
-    again. About ten minutes each.
+    again. Ten to twenty minutes on LocalSpace and AMQPSpace each, three on NativeSpace.
     """
     seed = int(os.environ.get("SEED") or secrets.randbits(32))
     print(f"repeat with SEED={seed}")  # noqa: T201
