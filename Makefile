@@ -9,7 +9,7 @@ export SEED MINUTES
 MODELS := tests/demo/test_chatty_ai.py
 # Where tests take minutes, the stacks that faulthandler shows after one are noise.
 LONG := -o faulthandler_timeout=0
-# What glibc keeps for each thread, free to be used again, drifts with hundreds of thousands of threads and hides what leaks.
+# What glibc keeps for each thread, free to be used again, drifts as thousands of them come and go, and hides what leaks.
 PLAIN_MALLOC := MALLOC_ARENA_MAX=1 GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 QUICK := tests/unit tests/native tests/conformance/test_native_space.py tests/conformance/test_manifest.py
 
