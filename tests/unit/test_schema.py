@@ -194,6 +194,13 @@ def test_what_a_wire_brings_is_refused_if_it_is_no_message(body: bytes, reason: 
         decode(body)
 
 
+def test_what_people_write_is_not_kept_by_the_reader() -> None:
+    body = encode(freeze(message(x="a secret")))
+    first, second = (decode(body)["action"]["args"]["x"] for _ in range(2))
+    assert first == second
+    assert first is not second  # as it were if it came from a cache
+
+
 def test_what_is_too_large_is_refused_before_it_is_read() -> None:
     with pytest.raises(MessageTooLarge):
         decode(b"[" * (MAX_MESSAGE_BYTES + 1))
